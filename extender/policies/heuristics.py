@@ -1,0 +1,136 @@
+"""Hand-written rules: kube-scheduler's own scorings and the packers of the literature, as policies.
+
+They are the extender's fallback and every evaluation's baselines, and the same functions run compiled in the
+simulator. A rule is one row of `RULES`; scores are comparable within one decision only.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from extender.features import FloatArray
+from extender.placement import GPU, Candidates, NodeArrays, PodRequest
+from extender.policies.base import ScoreArray
+
+MAX_NODE_SCORE = 100  # framework.MaxNodeScore, k8s.io/kube-scheduler/framework
+
+
+def least_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
+    """Mean free share of what the pod asks for and of CPU and memory, in integer steps of 0..100; (K,).
+
+    Source: pkg/scheduler/framework/plugins/noderesources/least_allocated.go (every division truncates).
+    """
+    return _allocation_score(nodes, pod, candidates, True)
+
+
+def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
+    """Mean used share, in integer steps of 0..100; (K,).
+
+    Source: pkg/scheduler/framework/plugins/noderesources/most_allocated.go (every division truncates).
+    """
+    return _allocation_score(nodes, pod, candidates, False)
+
+
+def balanced_allocation(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
+    """100 less the imbalance of the used shares, truncated to an integer; (K,).
+
+    Source: pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go.
+    """
+    rows = candidates.rows
+    present = np.zeros(rows.shape[0])
+    total = np.zeros(rows.shape[0])
+    squares = np.zeros(rows.shape[0])
+    for resource in range(pod.request.shape[0]):
+        if _is_scored(pod, resource):
+            capacity = nodes.allocatable[rows, resource]
+            after = nodes.requested[rows, resource] + pod.request[resource]
+            used = np.where(capacity > 0, np.minimum(after / np.maximum(capacity, 1), 1.0), 0.0)
+            present += np.where(capacity > 0, 1.0, 0.0)
+            total += used
+            squares += used * used
+    present = np.maximum(present, 1.0)
+    mean = total / present
+    deviation = np.sqrt(np.maximum(squares / present - mean * mean, 0.0))
+    return np.floor((1.0 - deviation) * MAX_NODE_SCORE)
+
+
+def kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
+    """LeastAllocated and BalancedAllocation, both at weight 1, as in kube-scheduler's default profile; (K,).
+
+    Source: pkg/scheduler/apis/config/v1/default_plugins.go.
+    """
+    return least_allocated(nodes, pod, candidates) + balanced_allocation(nodes, pod, candidates)
+
+
+def best_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
+    """The less is left of CPU, memory and GPU together, the better; shares of the largest node, continuous; (K,)."""
+    rows = candidates.rows
+    left = np.zeros(rows.shape[0])
+    for resource in range(pod.request.shape[0]):
+        largest = max(np.max(nodes.allocatable[:, resource]), 1)
+        free = nodes.allocatable[rows, resource] - nodes.requested[rows, resource] - pod.request[resource]
+        left += free / largest
+    return -left / pod.request.shape[0]
+
+
+def random_choice(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
+    """Every candidate alike: whoever ranks breaks the tie; (K,)."""
+    return np.zeros(candidates.rows.shape[0])
+
+
+def _is_scored(pod: PodRequest, resource: int) -> bool:
+    # The default profile scores CPU and memory for every pod and an extended resource only where it is asked for.
+    return resource < GPU or pod.request[resource] > 0
+
+
+def _allocation_score(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, least: bool) -> FloatArray:
+    rows = candidates.rows
+    total = np.zeros(rows.shape[0], dtype=np.int64)
+    weights = np.zeros(rows.shape[0], dtype=np.int64)
+    for resource in range(pod.request.shape[0]):
+        if _is_scored(pod, resource):
+            capacity = nodes.allocatable[rows, resource]
+            after = nodes.requested[rows, resource] + pod.request[resource]
+            part = np.maximum(capacity - after, 0) if least else np.minimum(after, capacity)
+            total += part * MAX_NODE_SCORE // np.maximum(capacity, 1)
+            weights += np.where(capacity > 0, 1, 0)
+    return (total // np.maximum(weights, 1)).astype(np.float64)
+
+
+RULES: dict[str, Any] = {
+    "random": random_choice,
+    "kube-scheduler-default": kube_scheduler_default,
+    "least-allocated": least_allocated,
+    "most-allocated": most_allocated,
+    "best-fit": best_fit,
+}
+
+COMPILABLE: tuple[Any, ...] = (
+    _is_scored,
+    _allocation_score,
+    random_choice,
+    least_allocated,
+    most_allocated,
+    balanced_allocation,
+    kube_scheduler_default,
+    best_fit,
+)
+"""What the simulator compiles, callees before callers."""
+
+
+class Heuristic:
+    """One of `RULES` behind the interface of a policy."""
+
+    def __init__(self, name: str) -> None:
+        if name not in RULES:
+            raise ValueError(f"no heuristic is named {name!r}; there are: {', '.join(sorted(RULES))}")
+        self.name = name
+        self._rule = RULES[name]
+
+    def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
+        """Score the candidates by the rule; (K,) float64."""
+        result: ScoreArray = self._rule(nodes, pod, candidates)
+        return result
+
+
+HEURISTICS: dict[str, Heuristic] = {name: Heuristic(name) for name in RULES}
