@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extender.placement import (
-    ABSENT_DEVICE,
     CPU,
     GPU,
     WHOLE_DEVICE_MILLI,
@@ -94,7 +93,7 @@ def free_fractions(allocatable: IntArray, requested: IntArray) -> FloatArray:
 def imbalances(allocatable: IntArray, requested: IntArray) -> FloatArray:
     """How unevenly a node's resources are used: the standard deviation of their used shares, in 0 .. 0.5.
 
-    Only resources that the node has count. Source: pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go.
+    Source: pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go.
 
     Args:
         allocatable: (K, R) int64.
@@ -159,9 +158,7 @@ def fragmentation(cpu_free: IntArray, device_free: IntArray, typical: TypicalPod
 def order_typical_pods(typical: TypicalPods) -> TypicalPods:
     """Put shapes that ask for parts of one size next to each other, which lets `fragmentation` look once per size."""
     order = np.argsort(typical.gpu_milli, kind="stable")
-    return TypicalPods(
-        typical.cpu[order], typical.gpu_count[order], typical.gpu_milli[order], typical.share[order]
-    )
+    return TypicalPods(typical.cpu[order], typical.gpu_count[order], typical.gpu_milli[order], typical.share[order])
 
 
 def placement_features(
@@ -220,16 +217,10 @@ def placement_features(
     return features
 
 
-def device_capacity(device_free: IntArray) -> IntArray:
-    """Number of devices on each node; (K,) int64."""
-    return np.sum(np.where(device_free > ABSENT_DEVICE, 1, 0), axis=1)
-
-
 COMPILABLE: tuple[Any, ...] = (
     free_fractions,
     imbalances,
     fragmentation,
-    device_capacity,
     placement_features,
 )
 """What the simulator compiles, callees before callers."""

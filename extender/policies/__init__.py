@@ -1,1 +1,1 @@
-"""What scores the candidates: trained policies (`onnx`) and hand-written rules (`heuristics`), behind one protocol (`base`)."""
+"""What scores the candidates: trained policies (`onnx`) and rules (`heuristics`), behind one protocol (`base`)."""

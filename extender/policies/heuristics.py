@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from extender.features import FloatArray
+from extender.features import FloatArray, imbalances
 from extender.placement import GPU, Candidates, NodeArrays, PodRequest
 from extender.policies.base import ScoreArray
 
@@ -16,50 +16,31 @@ MAX_NODE_SCORE = 100  # framework.MaxNodeScore, k8s.io/kube-scheduler/framework
 
 
 def least_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """Mean free share of what the pod asks for and of CPU and memory, in integer steps of 0..100; (K,).
+    """Mean free share of CPU, memory and each further resource the pod asks for, in integer steps of 0..100; (K,).
 
     Source: pkg/scheduler/framework/plugins/noderesources/least_allocated.go (every division truncates).
     """
-    return _allocation_score(nodes, pod, candidates, True)
+    return _allocation_score(nodes, pod, candidates, pod.request.shape[0], True)
 
 
 def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """Mean used share, in integer steps of 0..100; (K,).
+    """Mean used share of CPU, memory and each further resource the pod asks for, in integer steps of 0..100; (K,).
 
     Source: pkg/scheduler/framework/plugins/noderesources/most_allocated.go (every division truncates).
     """
-    return _allocation_score(nodes, pod, candidates, False)
-
-
-def balanced_allocation(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """100 less the imbalance of the used shares, truncated to an integer; (K,).
-
-    Source: pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go.
-    """
-    rows = candidates.rows
-    present = np.zeros(rows.shape[0])
-    total = np.zeros(rows.shape[0])
-    squares = np.zeros(rows.shape[0])
-    for resource in range(pod.request.shape[0]):
-        if _is_scored(pod, resource):
-            capacity = nodes.allocatable[rows, resource]
-            after = nodes.requested[rows, resource] + pod.request[resource]
-            used = np.where(capacity > 0, np.minimum(after / np.maximum(capacity, 1), 1.0), 0.0)
-            present += np.where(capacity > 0, 1.0, 0.0)
-            total += used
-            squares += used * used
-    present = np.maximum(present, 1.0)
-    mean = total / present
-    deviation = np.sqrt(np.maximum(squares / present - mean * mean, 0.0))
-    return np.floor((1.0 - deviation) * MAX_NODE_SCORE)
+    return _allocation_score(nodes, pod, candidates, pod.request.shape[0], False)
 
 
 def kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """LeastAllocated and BalancedAllocation, both at weight 1, as in kube-scheduler's default profile; (K,).
+    """LeastAllocated plus BalancedAllocation over CPU and memory, as in kube-scheduler's default profile; (K,).
 
-    Source: pkg/scheduler/apis/config/v1/default_plugins.go.
+    Source: pkg/scheduler/apis/config/v1/default_plugins.go and defaults.go (both at weight 1, CPU and memory only:
+    the default profile does not see GPUs when it scores), balanced_allocation.go for the imbalance.
     """
-    return least_allocated(nodes, pod, candidates) + balanced_allocation(nodes, pod, candidates)
+    rows = candidates.rows
+    after = nodes.requested[rows, :GPU] + pod.request[:GPU]
+    balance = np.floor((1.0 - imbalances(nodes.allocatable[rows, :GPU], after)) * MAX_NODE_SCORE)
+    return _allocation_score(nodes, pod, candidates, GPU, True) + balance
 
 
 def best_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
@@ -78,17 +59,15 @@ def random_choice(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) ->
     return np.zeros(candidates.rows.shape[0])
 
 
-def _is_scored(pod: PodRequest, resource: int) -> bool:
-    # The default profile scores CPU and memory for every pod and an extended resource only where it is asked for.
-    return resource < GPU or pod.request[resource] > 0
-
-
-def _allocation_score(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, least: bool) -> FloatArray:
+def _allocation_score(
+    nodes: NodeArrays, pod: PodRequest, candidates: Candidates, resources: int, least: bool
+) -> FloatArray:
     rows = candidates.rows
     total = np.zeros(rows.shape[0], dtype=np.int64)
     weights = np.zeros(rows.shape[0], dtype=np.int64)
-    for resource in range(pod.request.shape[0]):
-        if _is_scored(pod, resource):
+    for resource in range(resources):
+        # A resource beyond CPU and memory counts only for pods that ask for it: resource_allocation.go.
+        if resource < GPU or pod.request[resource] > 0:
             capacity = nodes.allocatable[rows, resource]
             after = nodes.requested[rows, resource] + pod.request[resource]
             part = np.maximum(capacity - after, 0) if least else np.minimum(after, capacity)
@@ -106,12 +85,10 @@ RULES: dict[str, Any] = {
 }
 
 COMPILABLE: tuple[Any, ...] = (
-    _is_scored,
     _allocation_score,
     random_choice,
     least_allocated,
     most_allocated,
-    balanced_allocation,
     kube_scheduler_default,
     best_fit,
 )

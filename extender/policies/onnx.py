@@ -1,0 +1,178 @@
+"""Policies from ONNX files: verified against the features we serve before a single pod is scored with them.
+
+A policy file is data: one graph from `candidates (N, F) float32` to `scores (N,) float32`, and metadata that say which
+features, resources and typical pods it was trained with. `training.export` writes such files; whatever does not agree
+with this extender's features is refused with the field that differs.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+
+from extender.features import (
+    SCHEMA_VERSION,
+    FeatureArray,
+    TypicalPods,
+    feature_names,
+    order_typical_pods,
+    placement_features,
+)
+from extender.placement import Candidates, NodeArrays, PodRequest
+from extender.policies.base import PolicyError, ScoreArray
+
+INPUT, OUTPUT = "candidates", "scores"
+MAX_BYTES = 1024 * 1024
+WARM_UP_ROWS = (1, 2, 500)
+
+
+class TypicalPodRecord(msgspec.Struct, frozen=True):
+    """One typical pod, as the metadata of a policy file hold it."""
+
+    cpu_milli: int
+    gpu_count: int
+    gpu_milli: int
+    share: float
+
+
+class PolicyMetadata(msgspec.Struct, frozen=True):
+    """What a policy file says about itself; every field is a JSON string in the file's metadata.
+
+    Attributes:
+        schema_version: version of the features' meaning.
+        feature_names: columns of the input, in order.
+        resources: names, in the order of the features.
+        typical_pods: the workload's typical pods, for the fragmentation features.
+        algorithm: what trained it.
+        config_digest: SHA-256 of the training configuration.
+        code_version: version of Stowage that wrote the file.
+        workload: what it was trained on.
+        evaluation: summary of its evaluation, empty if there was none.
+        weights_sha256: SHA-256 over the weights, in the graph's order.
+    """
+
+    schema_version: int
+    feature_names: tuple[str, ...]
+    resources: tuple[str, ...]
+    typical_pods: tuple[TypicalPodRecord, ...]
+    algorithm: str
+    config_digest: str
+    code_version: str
+    workload: str
+    evaluation: dict[str, Any]
+    weights_sha256: str
+
+    def to_properties(self) -> dict[str, str]:
+        """The metadata as ONNX holds them: a JSON string each."""
+        return {field: msgspec.json.encode(getattr(self, field)).decode() for field in self.__struct_fields__}
+
+    @classmethod
+    def from_properties(cls, properties: dict[str, str]) -> "PolicyMetadata":
+        """Read the metadata of a file.
+
+        Raises:
+            PolicyError: a field is missing or has another type.
+        """
+        missing = [field for field in cls.__struct_fields__ if field not in properties]
+        if missing:
+            raise PolicyError(f"metadata lack {', '.join(missing)}; was the file written by `python -m training.run`?")
+        try:
+            values = {field: msgspec.json.decode(properties[field]) for field in cls.__struct_fields__}
+            return msgspec.convert(values, cls)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise PolicyError(f"metadata cannot be read: {error}") from error
+
+    def typical(self) -> TypicalPods:
+        """The typical pods as arrays."""
+        records = self.typical_pods
+        return order_typical_pods(
+            TypicalPods(
+                np.array([record.cpu_milli for record in records], np.int64),
+                np.array([record.gpu_count for record in records], np.int64),
+                np.array([record.gpu_milli for record in records], np.int64),
+                np.array([record.share for record in records], np.float64),
+            )
+        )
+
+
+class OnnxPolicy:
+    """A trained policy.
+
+    Attributes:
+        name: the file's name without its ending.
+        digest: SHA-256 of the file.
+        metadata: what the file says about itself.
+    """
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.name = name
+        self.digest = hashlib.sha256(content).hexdigest()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # a few hundred small rows: more threads only add hand-overs
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
+            raise PolicyError(f"{name}: not a graph that ONNX Runtime can load: {error}") from error
+        try:
+            self.metadata = PolicyMetadata.from_properties(self._session.get_modelmeta().custom_metadata_map)
+            self._verify()
+        except PolicyError as error:
+            raise PolicyError(f"{name}: {error}") from error
+        self._typical = self.metadata.typical()
+        for rows in WARM_UP_ROWS:
+            self.score_features(np.zeros((rows, len(self.metadata.feature_names)), np.float32))
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Names of the resources, in the order of the node arrays."""
+        return self.metadata.resources
+
+    def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
+        """Score the candidates; (K,) float32."""
+        return self.score_features(placement_features(nodes, pod, candidates, self._typical))
+
+    def score_features(self, features: FeatureArray) -> ScoreArray:
+        """Score rows of features; (K, F) -> (K,) float32."""
+        scores: ScoreArray = self._session.run((OUTPUT,), {INPUT: features})[0]
+        return scores
+
+    def _verify(self) -> None:
+        metadata = self.metadata
+        if metadata.schema_version != SCHEMA_VERSION:
+            raise PolicyError(f"schema_version is {metadata.schema_version}, this extender serves {SCHEMA_VERSION}")
+        expected = feature_names(metadata.resources)
+        for position, (given, wanted) in enumerate(zip(metadata.feature_names, expected, strict=False)):
+            if given != wanted:
+                raise PolicyError(f"feature_names[{position}] is {given!r}, this extender computes {wanted!r}")
+        if len(metadata.feature_names) != len(expected):
+            raise PolicyError(f"feature_names has {len(metadata.feature_names)} entries, expected {len(expected)}")
+        for kind, ports, name, rank in (
+            ("input", self._session.get_inputs(), INPUT, 2),
+            ("output", self._session.get_outputs(), OUTPUT, 1),
+        ):
+            given = [(port.name, port.type, len(port.shape)) for port in ports]
+            if given != [(name, "tensor(float)", rank)]:
+                raise PolicyError(f"{kind} is {given}, expected one float tensor {name!r} of {rank} dimension(s)")
+        if self._session.get_inputs()[0].shape[1] != len(expected):
+            raise PolicyError(f"input has {self._session.get_inputs()[0].shape[1]} columns, expected {len(expected)}")
+
+
+def load_policy(path: Path) -> OnnxPolicy:
+    """Load, verify and warm up a policy file.
+
+    Raises:
+        PolicyError: the file is missing, too large, no ONNX graph, or made for other features; the message says which.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise PolicyError(f"{path}: {size} bytes, a policy has at most {MAX_BYTES}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be read: {error.strerror}") from error
+    return OnnxPolicy(path.stem, content)

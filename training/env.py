@@ -1,0 +1,334 @@
+"""The learning problem: one step is one placement decision.
+
+An observation describes the candidates of the pod at the head of the queue, feasible ones only, in the extender's
+features; an action is one of them. The reward is the waiting that accrues until the next decision, negative, so that
+an episode's return is its total waiting time, plus potential-based shaping by fragmentation, which leaves the optimal
+policy as it is. `SimulatorBatch` steps many episodes in one compiled call; `PlacementEnv` is Gymnasium's view of one
+episode, `vecenv.BatchedVecEnv` Stable-Baselines3's view of the batch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field
+
+from extender.features import feature_count
+from extender.placement import GPU
+from training.simulator.episodes import DEVICE_SLOTS, allocate, load, view, view_compiled
+from training.simulator.event_loop import (
+    ARRIVED,
+    DECISION,
+    FORCED,
+    NOW,
+    PARKED,
+    PLACED,
+    PODS,
+    QUEUED,
+    WAITING_SECONDS,
+    advance,
+    describe_candidates,
+    park,
+    place,
+)
+from training.workloads.base import ArrivalProcess, Population, Workload, draw_workload
+
+Observation = dict[str, NDArray[np.float32]]
+WorkloadSource = Callable[[np.random.Generator], Workload]
+
+TYPICAL_AT_MOST = 48
+CLUSTER_FEATURES = 6  # what the critic sees beside the free share of each resource
+RESETS_AT_MOST = 100
+
+
+@dataclass
+class EnvArguments:
+    """The cluster and the episodes that a policy is trained on."""
+
+    nodes: Annotated[int, Field(ge=2, le=20_000, description="nodes of the training cluster")] = 32
+    num_resources: Annotated[int, Field(ge=3, le=16, description="cpu, memory, gpu and further ones")] = 3
+    pods: Annotated[int, Field(ge=2, le=1_000_000, description="pods of one episode")] = 600
+    lowest_load: Annotated[float, Field(gt=0, le=3, description="an episode's load is drawn from here")] = 0.8
+    highest_load: Annotated[float, Field(gt=0, le=3, description="… up to here")] = 1.0
+    parallel: Annotated[int, Field(ge=1, le=4096, description="episodes that are stepped in one call")] = 64
+    waiting_unit_seconds: Annotated[float, Field(gt=0, description="a pod's waiting for so long is a reward of -1")] = (
+        1800.0
+    )
+    fragmentation_weight: Annotated[
+        float, Field(ge=0, description="potential-based shaping: reward of one device saved from uselessness")
+    ] = 0.1
+
+
+def workload_source(
+    arguments: EnvArguments,
+    population: Population,
+    process: ArrivalProcess,
+    shortest_seconds: float,
+    longest_seconds: float,
+) -> WorkloadSource:
+    """Draws training episodes: another cluster, other pods and another load each time."""
+
+    def draw(generator: np.random.Generator) -> Workload:
+        return draw_workload(
+            population,
+            nodes=arguments.nodes,
+            pods=arguments.pods,
+            load=generator.uniform(arguments.lowest_load, max(arguments.lowest_load, arguments.highest_load)),
+            process=process,
+            shortest_seconds=shortest_seconds,
+            longest_seconds=longest_seconds,
+            generator=generator,
+        )
+
+    return draw
+
+
+@njit(cache=True)
+def _potential(episode, weight):
+    return -weight * np.sum(episode.fragmented) / 1000.0
+
+
+@njit(cache=True)
+def _describe(episode, candidates, features, mask, cluster):
+    """Write the observation of one episode; returns the number of candidates."""
+    count = candidates.rows.shape[0]
+    mask[:] = 0.0
+    features[:] = 0.0
+    if count > 0:
+        features[:count] = describe_candidates(episode, candidates)
+        mask[:count] = 1.0
+    resources = episode.allocatable.shape[1]
+    for resource in range(resources):
+        capacity = max(np.sum(episode.allocatable[:, resource]), 1)
+        cluster[resource] = 1.0 - np.sum(episode.requested[:, resource]) / capacity
+    counters = episode.counters
+    parked_gpu = 0
+    for position in range(counters[PARKED]):
+        parked_gpu += episode.shape_request[episode.shape[episode.parked[position]], GPU]
+    gpu_capacity = max(np.sum(episode.allocatable[:, GPU]), 1)
+    cluster[resources] = np.sum(episode.fragmented) / gpu_capacity
+    cluster[resources + 1] = np.log1p(counters[QUEUED])
+    cluster[resources + 2] = np.log1p(counters[PARKED])
+    cluster[resources + 3] = parked_gpu / gpu_capacity
+    cluster[resources + 4] = 1.0 - counters[ARRIVED] / max(counters[PODS], 1)
+    cluster[resources + 5] = np.sum(episode.device_free == 1000) * 1000.0 / gpu_capacity
+    return count
+
+
+@njit(cache=True)
+def _begin(batch, index, features, mask, cluster, rows, devices):
+    """Play one freshly loaded episode to its first decision; returns its number of candidates, 0 if it has none."""
+    episode = view_compiled(batch, index)
+    _, candidates = advance(episode, rows.shape[1])
+    count = _describe(episode, candidates, features[index], mask[index], cluster[index])
+    rows[index, :count] = candidates.rows
+    devices[index, :count] = candidates.devices
+    return count
+
+
+@njit(cache=True)
+def _step(batch, actions, features, mask, cluster, rows, devices, counts, rewards, finished, unit, weight, discount):
+    """Carry out one action in every episode and play on to its next decision."""
+    for index in range(actions.shape[0]):
+        episode = view_compiled(batch, index)
+        waiting = episode.clock[WAITING_SECONDS]
+        potential = _potential(episode, weight)
+        action = actions[index]
+        if 0 <= action < counts[index]:
+            place(episode, rows[index, action], devices[index, action])
+        else:
+            park(episode)
+        state, candidates = advance(episode, rows.shape[1])
+        counts[index] = _describe(episode, candidates, features[index], mask[index], cluster[index])
+        rows[index, : counts[index]] = candidates.rows
+        devices[index, : counts[index]] = candidates.devices
+        finished[index] = state != DECISION
+        after = 0.0 if finished[index] else _potential(episode, weight)
+        rewards[index] = discount * after - potential - (episode.clock[WAITING_SECONDS] - waiting) / unit
+
+
+class SimulatorBatch:
+    """Episodes that are stepped together.
+
+    Every finished episode is replaced by a new draw from `source`; each place in the batch has its own generator, so
+    what it draws does not depend on the others.
+
+    Attributes:
+        features: (E, K, F) float32, the candidates of each episode's decision; K = twice the number of nodes.
+        mask: (E, K) float32, 1 for a candidate, 0 for padding.
+        cluster: (E, C) float32, the cluster and its queue, for the critic.
+        counts: (E,) int64, number of candidates.
+    """
+
+    def __init__(self, batch: int, arguments: EnvArguments, source: WorkloadSource, discount: float, seed: int) -> None:
+        self.size = batch
+        self.arguments = arguments
+        self.discount = discount
+        self._source = source
+        self._generators = [np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(batch)]
+        sample = source(np.random.default_rng(seed))
+        self._episodes = allocate(
+            batch,
+            nodes=arguments.nodes,
+            resources=arguments.num_resources,
+            shapes=len(sample.shapes),
+            pods=arguments.pods,
+            typical=TYPICAL_AT_MOST,
+            device_slots=max(DEVICE_SLOTS, int(sample.devices.max(initial=0))),
+        )
+        limit = 2 * arguments.nodes
+        self.features = np.zeros((batch, limit, feature_count(arguments.num_resources)), np.float32)
+        self.mask = np.zeros((batch, limit), np.float32)
+        self.cluster = np.zeros((batch, arguments.num_resources + CLUSTER_FEATURES), np.float32)
+        self.counts = np.zeros(batch, np.int64)
+        self._rows = np.zeros((batch, limit), np.int64)
+        self._devices = np.zeros((batch, limit), np.int64)
+        self.returns = np.zeros(batch)
+        self.lengths = np.zeros(batch, np.int64)
+
+    @property
+    def observation_space(self) -> spaces.Dict:
+        """Bounds are open: features are shares, but an overcommitted node may exceed them."""
+        return spaces.Dict(
+            {
+                name: spaces.Box(-np.inf, np.inf, array.shape[1:], np.float32)
+                for name, array in self.observations().items()
+            }
+        )
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """An index into the candidates; one beyond `counts` parks the pod."""
+        return spaces.Discrete(self.features.shape[1])
+
+    def observations(self) -> Observation:
+        """The current observations; arrays that the next step overwrites."""
+        return {"candidates": self.features, "mask": self.mask, "cluster": self.cluster}
+
+    def reseed(self, index: int, seed: int) -> None:
+        """Restart the random draws of one place in the batch."""
+        self._generators[index] = np.random.default_rng(seed)
+
+    def reset(self, index: int) -> None:
+        """Replace an episode by a new one, at its first decision.
+
+        Raises:
+            ValueError: many draws in a row left nothing to decide; the cluster is too small for the workload.
+        """
+        for _ in range(RESETS_AT_MOST):
+            load(view(self._episodes, index), self._source(self._generators[index]))
+            self.counts[index] = _begin(
+                self._episodes, index, self.features, self.mask, self.cluster, self._rows, self._devices
+            )
+            if self.counts[index] > 0:
+                self.returns[index], self.lengths[index] = 0.0, 0
+                return
+        raise ValueError(
+            f"{RESETS_AT_MOST} episodes of {self.arguments.pods} pods on {self.arguments.nodes} nodes "
+            "had no placement to decide: raise env.nodes or env.pods"
+        )
+
+    def step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Carry out one action per episode. Finished ones stay as they are until `reset`.
+
+        Returns:
+            rewards (E,) float64 and whether each episode is finished (E,) bool.
+        """
+        rewards = np.zeros(self.size)
+        finished = np.zeros(self.size, np.bool_)
+        _step(
+            self._episodes,
+            np.asarray(actions, np.int64),
+            self.features,
+            self.mask,
+            self.cluster,
+            self._rows,
+            self._devices,
+            self.counts,
+            rewards,
+            finished,
+            self.arguments.waiting_unit_seconds,
+            self.arguments.fragmentation_weight,
+            self.discount,
+        )
+        self.returns += rewards
+        self.lengths += 1
+        return rewards, finished
+
+    def summary(self, index: int) -> dict[str, float]:
+        """What a finished episode came to."""
+        episode = view(self._episodes, index)
+        counters = episode.counters
+        return {
+            "mean_wait_seconds": float(episode.clock[WAITING_SECONDS] / counters[PODS]),
+            "placed": int(counters[PLACED]),
+            "forced": int(counters[FORCED]),
+            "unfinished": int(counters[PODS] - counters[PLACED]),
+            "seconds": float(episode.clock[NOW]),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """A copy of everything that `restore` needs to go on exactly here."""
+        arrays = {f"episodes/{name}": array.copy() for name, array in self._episodes._asdict().items()}
+        for name in ("features", "mask", "cluster", "counts", "_rows", "_devices", "returns", "lengths"):
+            arrays[name] = getattr(self, name).copy()
+        return {"arrays": arrays, "generators": [generator.bit_generator.state for generator in self._generators]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        for name, array in state["arrays"].items():
+            if name.startswith("episodes/"):
+                getattr(self._episodes, name.removeprefix("episodes/"))[:] = array
+            else:
+                getattr(self, name)[:] = array
+        for generator, generator_state in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = generator_state
+
+
+class PlacementEnv(gymnasium.Env[Observation, np.int64]):
+    """One episode at a time, for Gymnasium.
+
+    Example:
+        >>> from training.workloads.synthetic import generate_population
+        >>> arguments = EnvArguments(nodes=8, pods=50)
+        >>> population = generate_population(np.random.default_rng(0))
+        >>> env = PlacementEnv(arguments, workload_source(arguments, population, ArrivalProcess.POISSON, 30, 7200))
+        >>> observation, _ = env.reset(seed=1)
+        >>> observation["candidates"].shape, observation["mask"].shape
+        ((16, 25), (16,))
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own attribute)
+
+    def __init__(self, arguments: EnvArguments, source: WorkloadSource, discount: float = 0.99) -> None:
+        self._batch = SimulatorBatch(1, arguments, source, discount, seed=0)
+        self.observation_space = self._batch.observation_space
+        self.action_space = self._batch.action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Draw a new episode and play it to its first decision."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._batch.reseed(0, seed)
+        self._batch.reset(0)
+        return self._observation(), {}
+
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Place the pod on a candidate; an action that names none leaves it unschedulable for now."""
+        rewards, finished = self._batch.step(np.array([action]))
+        info = self._batch.summary(0) if finished[0] else {}
+        return self._observation(), float(rewards[0]), bool(finished[0]), False, info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions name a candidate; (K,) bool. The name is sb3-contrib's."""
+        return self._batch.mask[0] > 0
+
+    def _observation(self) -> Observation:
+        return {name: array[0].copy() for name, array in self._batch.observations().items()}

@@ -1,0 +1,260 @@
+"""What a cluster and its pods are to the simulator, and how a workload is drawn from a population.
+
+A `Population` is what is known of a cluster: its nodes, and its pods with their shapes and durations. It comes from a
+trace (`openb`) or a generator (`synthetic`). `draw_workload` takes a sample of the nodes and of the pods and spaces
+the arrivals so that the bottleneck resource sees the asked-for load; the simulator plays the result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extender.features import TypicalPods, order_typical_pods
+from extender.placement import CPU, GPU, WHOLE_DEVICE_MILLI, IntArray
+
+FloatArray = NDArray[np.float64]
+
+BASE_RESOURCES = ("cpu", "memory", "gpu")
+DAY_SECONDS = 86400.0
+TYPICAL_COVERAGE = 0.95
+
+
+class ArrivalProcess(StrEnum):
+    """How pods arrive: memoryless, in bursts (gamma gaps), or memoryless with the day's rhythm."""
+
+    POISSON = "poisson"
+    BURSTY = "bursty"
+    DIURNAL = "diurnal"
+
+
+@dataclass(frozen=True)
+class PodShapes:
+    """The distinct requests of a workload.
+
+    Attributes:
+        request: (S, R) int64, base units; the GPU entry is gpu_count * gpu_milli.
+        gpu_count: (S,) int64.
+        gpu_milli: (S,) int64, per device, 0 without GPU.
+    """
+
+    request: IntArray
+    gpu_count: IntArray
+    gpu_milli: IntArray
+
+    def __len__(self) -> int:
+        return len(self.gpu_count)
+
+    def fitting_somewhere(self, allocatable: IntArray, devices: IntArray) -> NDArray[np.bool_]:
+        """Which shapes fit on at least one of these nodes when it is empty; (S,) bool."""
+        room = np.all(self.request[:, None, :] <= allocatable[None, :, :], axis=2)
+        return np.any(room & (self.gpu_count[:, None] <= devices[None, :]), axis=1)
+
+
+@dataclass(frozen=True)
+class Population:
+    """What workloads are drawn from.
+
+    Attributes:
+        name: where it comes from, for the run's record.
+        resources: names, R of them; the first three are CPU, memory and GPU.
+        allocatable: (M, R) int64, the nodes.
+        devices: (M,) int64, GPUs of each node.
+        shapes: the distinct pod requests.
+        shape: (P,) int64, each observed pod's shape.
+        duration: (P,) float64 seconds, each observed pod's duration.
+        priority: (P,) int64.
+        hour_weights: (24,) float64, relative arrival rate by hour of the day.
+        gap_variation: squared coefficient of variation of the gaps between arrivals.
+    """
+
+    name: str
+    resources: tuple[str, ...]
+    allocatable: IntArray
+    devices: IntArray
+    shapes: PodShapes
+    shape: IntArray
+    duration: FloatArray
+    priority: IntArray
+    hour_weights: FloatArray
+    gap_variation: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One episode: a cluster, and the pods that arrive there in this order.
+
+    Attributes:
+        resources: names, R of them.
+        allocatable: (N, R) int64.
+        devices: (N,) int64.
+        shapes: the distinct pod requests.
+        shape: (P,) int64, index into shapes.
+        arrival: (P,) float64 seconds, ascending.
+        duration: (P,) float64 seconds.
+        priority: (P,) int64, higher first.
+        expected: (P,) float64 seconds, the duration that the scheduler is told; 0.0 for unknown.
+        typical: what usually arrives, for the fragmentation feature.
+    """
+
+    resources: tuple[str, ...]
+    allocatable: IntArray
+    devices: IntArray
+    shapes: PodShapes
+    shape: IntArray
+    arrival: FloatArray
+    duration: FloatArray
+    priority: IntArray
+    expected: FloatArray
+    typical: TypicalPods
+
+    def __len__(self) -> int:
+        return len(self.shape)
+
+
+def draw_workload(
+    population: Population,
+    *,
+    nodes: int,
+    pods: int,
+    load: float,
+    process: ArrivalProcess,
+    shortest_seconds: float,
+    longest_seconds: float,
+    generator: np.random.Generator,
+) -> Workload:
+    """Draw a cluster and a sequence of pods.
+
+    Pods are drawn with replacement, shape and duration together; those that fit on none of the drawn nodes even when
+    these are empty are never drawn. Arrivals are spaced so that requested work per second is `load` times the capacity
+    of the resource that is scarcest for this sample.
+
+    Args:
+        population: where nodes and pods come from.
+        nodes: how many nodes; without replacement as long as the population has enough.
+        pods: how many pods.
+        load: offered load of the bottleneck resource, 1.0 = its whole capacity.
+        process: how the pods arrive.
+        shortest_seconds: durations are clipped to at least this.
+        longest_seconds: and to at most this.
+        generator: the only source of randomness.
+
+    Raises:
+        ValueError: no pod of the population fits on the drawn nodes.
+    """
+    count = len(population.allocatable)
+    rows = generator.choice(count, size=nodes, replace=nodes > count)
+    allocatable, devices = population.allocatable[rows], population.devices[rows]
+    fitting = population.shapes.fitting_somewhere(allocatable, devices)
+    eligible = np.flatnonzero(fitting[population.shape])
+    if len(eligible) == 0:
+        raise ValueError(
+            f"none of the pods of {population.name} fits on any of the {nodes} drawn nodes; draw more nodes"
+        )
+    drawn = generator.choice(eligible, size=pods)
+    shape = population.shape[drawn]
+    duration = np.clip(population.duration[drawn], shortest_seconds, longest_seconds)
+
+    work = population.shapes.request[shape].T @ duration  # (R,) units times seconds
+    seconds = np.max(work / np.maximum(allocatable.sum(axis=0), 1)) / load
+    return Workload(
+        resources=population.resources,
+        allocatable=allocatable,
+        devices=devices,
+        shapes=population.shapes,
+        shape=shape,
+        arrival=seconds * arrival_pattern(pods, seconds, process, population, generator),
+        duration=duration,
+        priority=population.priority[drawn],
+        expected=np.zeros(pods),
+        typical=typical_pods(population.shapes, population.shape),
+    )
+
+
+def arrival_pattern(
+    pods: int, seconds: float, process: ArrivalProcess, population: Population, generator: np.random.Generator
+) -> FloatArray:
+    """Where in an interval of `seconds` the pods arrive, as ascending shares of it; (pods,) float64 in 0..1."""
+    if process is ArrivalProcess.BURSTY:
+        steps = generator.gamma(1.0 / population.gap_variation, size=pods + 1)
+    else:
+        steps = generator.exponential(size=pods + 1)
+    shares = np.cumsum(steps)[:-1] / steps.sum()
+    if process is not ArrivalProcess.DIURNAL:
+        return shares
+    # Warp uniform time by the inverse of the day's cumulative rate, from midnight on.
+    hours = np.arange(0.0, seconds + 3600.0, 3600.0)
+    rate = population.hour_weights[(hours[:-1] % DAY_SECONDS / 3600.0).astype(int)]
+    cumulative = np.concatenate([[0.0], np.cumsum(rate)])
+    end = np.interp(seconds, hours, cumulative)
+    return np.interp(shares * end, cumulative, hours) / seconds
+
+
+def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = 48) -> TypicalPods:
+    """The most frequent shapes that together make up 95 % of the pods, most frequent first until then.
+
+    Source: the rule of the FGD paper's simulator; shapes are told apart by CPU and GPU only.
+
+    Args:
+        shapes: the distinct requests.
+        shape: (P,) int64, the shape of each pod.
+        at_most: a cap on the number of shapes.
+    """
+    keys = np.stack([shapes.request[:, CPU], shapes.gpu_count, shapes.gpu_milli], axis=1)[shape]
+    distinct, first, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
+    order = np.lexsort((first, -counts))
+    covered = np.cumsum(counts[order])
+    taken = order[: min(int(np.searchsorted(covered, TYPICAL_COVERAGE * len(shape))) + 1, at_most)]
+    cpu, gpu_count, gpu_milli = distinct[taken].T.copy()
+    return order_typical_pods(TypicalPods(cpu, gpu_count, gpu_milli, counts[taken] / counts[taken].sum()))
+
+
+def with_resources(population: Population, count: int, generator: np.random.Generator) -> Population:
+    """Widen a population to `count` resources, or narrow it to the first three.
+
+    Further resources (licences, network or storage units) are 1,000 units a node; a pod's share of them follows its
+    share of CPU with log-normal scatter, so that requests are correlated as they are in practice.
+
+    Raises:
+        ValueError: fewer than 3 or more than 16.
+    """
+    known = len(BASE_RESOURCES)
+    if not known <= count <= 16:
+        raise ValueError(f"a cluster has {known} to 16 resources (cpu, memory, gpu, further ones), not {count}")
+    further = count - known
+    names = tuple(f"example.com/resource-{index}" for index in range(known + 1, count + 1))
+    units = np.full((len(population.allocatable), further), 1000, dtype=np.int64)
+    share = population.shapes.request[:, CPU] / np.median(population.allocatable[:, CPU])
+    scatter = generator.lognormal(0.0, 0.5, size=(len(population.shapes), further))
+    wanted = np.clip(share[:, None] * scatter * 1000, 1, 1000).astype(np.int64)
+    return replace(
+        population,
+        resources=BASE_RESOURCES + names,
+        allocatable=np.concatenate([population.allocatable[:, :known], units], axis=1),
+        shapes=replace(
+            population.shapes,
+            request=np.concatenate([population.shapes.request[:, :known], wanted], axis=1),
+        ),
+    )
+
+
+def shapes_from_rows(rows: Sequence[tuple[int, int, int, int]], memory_unit: int) -> tuple[PodShapes, IntArray]:
+    """Collect the distinct shapes of pods given as (cpu milli, memory, GPU count, GPU milli each).
+
+    Returns:
+        the shapes, and (P,) int64, the shape of each pod.
+    """
+    distinct, shape = np.unique(np.asarray(rows, dtype=np.int64), axis=0, return_inverse=True)
+    cpu, memory, gpu_count, gpu_milli = distinct.T
+    request = np.zeros((len(distinct), len(BASE_RESOURCES)), dtype=np.int64)
+    request[:, CPU], request[:, 1], request[:, GPU] = cpu, memory * memory_unit, gpu_count * gpu_milli
+    return PodShapes(request, gpu_count.copy(), gpu_milli.copy()), shape.reshape(-1)
+
+
+def node_rows(rows: Sequence[tuple[int, int, int]], memory_unit: int) -> tuple[IntArray, IntArray]:
+    """Allocatable (M, 3) int64 and devices (M,) int64 of nodes given as (cpu milli, memory, GPU count)."""
+    table = np.asarray(rows, dtype=np.int64)
+    allocatable = table * np.array([1, memory_unit, WHOLE_DEVICE_MILLI])
+    return allocatable, table[:, 2].copy()

@@ -1,0 +1,130 @@
+"""The openb trace: Alibaba's production GPU cluster, read from a folder of CSV files.
+
+The files are public (cluster-trace-gpu-v2023, see the README) and never part of this project. `find_traces` says where
+they are looked for; `read_population` turns a node list and a pod list into a `Population`.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from training.workloads.base import (
+    BASE_RESOURCES,
+    WHOLE_DEVICE_MILLI,
+    Population,
+    node_rows,
+    shapes_from_rows,
+)
+
+MIB = 1024 * 1024
+NODE_FILE = "openb_node_list_gpu_node.csv"
+TRACES_VARIABLE = "STOWAGE_TRACES"
+PRIORITIES = {"BE": 0}  # best effort gives way to every other quality of service
+ORDINARY_PRIORITY = 1000
+
+Parsed = TypeVar("Parsed")
+
+
+class TraceError(ValueError):
+    """A trace cannot be read; the message names file, line, column and what was expected."""
+
+
+def find_traces(setting: str | None = None) -> Path | None:
+    """Find the folder with the openb files: the setting, then STOWAGE_TRACES, then `../shared/traces` of the checkout.
+
+    Returns:
+        the folder that holds the node list, or None where no trace is found.
+
+    Raises:
+        TraceError: a folder was named, by the setting or the variable, that does not hold the files.
+    """
+    named = setting or os.environ.get(TRACES_VARIABLE)
+    checkout = Path(__file__).resolve().parents[2]
+    places = [Path(named)] if named else [checkout.parent / "shared" / "traces"]
+    for place in places:
+        for folder in (place, place / "openb"):
+            if (folder / NODE_FILE).is_file():
+                return folder
+    if named:
+        raise TraceError(f"{named}: expected a folder with {NODE_FILE} in it or in its subfolder openb")
+    return None
+
+
+def read_population(folder: Path, mix: str = "default") -> Population:
+    """Read the nodes and one mix of pods.
+
+    Args:
+        folder: holds `openb_node_list_gpu_node.csv` and `openb_pod_list_<mix>.csv`.
+        mix: the pod list's suffix; the lists without times (multigpu…) cannot be replayed in time.
+
+    Raises:
+        TraceError: a file is missing or a row cannot be read.
+    """
+    allocatable, devices = node_rows(
+        list(_rows(folder / NODE_FILE, lambda cell: (cell("cpu_milli"), cell("memory_mib"), cell("gpu")))), MIB
+    )
+    pods: list[tuple[int, int, int, int, int, int, int]] = []
+    for cpu, memory, count, milli, created, deleted, priority in _rows(
+        folder / f"openb_pod_list_{mix}.csv",
+        lambda cell: (
+            cell("cpu_milli"),
+            cell("memory_mib"),
+            cell("num_gpu"),
+            cell("gpu_milli"),
+            cell("creation_time"),
+            cell("deletion_time"),
+            cell("qos", lambda qos: PRIORITIES.get(qos, ORDINARY_PRIORITY)),
+        ),
+    ):
+        pods.append((cpu, memory, count, milli if count else 0, created, deleted, priority))
+    table = np.asarray(pods, dtype=np.int64)
+    shapes, shape = shapes_from_rows([tuple(row[:4]) for row in pods], MIB)
+    created, deleted = table[:, 4], table[:, 5]
+    gaps = np.diff(np.sort(created))
+    busy = gaps[gaps < np.quantile(gaps, 0.99)]  # the trace's sparse first weeks are not its arrival pattern
+    return Population(
+        name=f"openb ({mix}), {len(devices)} nodes and {len(pods)} pods read from the trace",
+        resources=BASE_RESOURCES,
+        allocatable=allocatable,
+        devices=devices,
+        shapes=shapes,
+        shape=shape,
+        duration=(deleted - created).astype(np.float64),
+        priority=table[:, 6].copy(),
+        hour_weights=np.bincount(created // 3600 % 24, minlength=24).astype(np.float64),
+        gap_variation=float(busy.var() / busy.mean() ** 2),
+    )
+
+
+def _rows(path: Path, parse: Callable[[Callable[..., int]], Parsed]) -> Iterator[Parsed]:
+    if not path.is_file():
+        present = sorted(file.name for file in path.parent.glob("*.csv"))
+        raise TraceError(f"{path}: no such file; the folder holds {', '.join(present) or 'no CSV file'}")
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        for line, row in enumerate(reader, start=2):
+
+            def cell(column: str, convert: Callable[[str], int] = int, line: int = line, row: dict = row) -> int:
+                text = row.get(column)
+                if text is None:
+                    raise TraceError(
+                        f"{path}:{line}: no column {column!r}; there are {', '.join(reader.fieldnames or ())}"
+                    )
+                try:
+                    value = convert(text)
+                except ValueError:
+                    raise TraceError(
+                        f"{path}:{line}: column {column!r}: {text!r} where a whole number was expected"
+                    ) from None
+                if value < 0:
+                    raise TraceError(f"{path}:{line}: column {column!r}: {value} where 0 or more was expected")
+                return value
+
+            yield parse(cell)
+
+
+__all__ = ["TRACES_VARIABLE", "WHOLE_DEVICE_MILLI", "TraceError", "find_traces", "read_population"]
