@@ -1,0 +1,16 @@
+# The control plane that the cluster tests run, and these tests. Expects PYTHON and VENV_STAMP from the Makefile.
+KUBERNETES ?= 1.36
+
+# A policy that is there already will do; one that is not is trained.
+E2E_POLICY := $(or $(STOWAGE_E2E_POLICY),$(wildcard runs/quickstart/policy.onnx),runs/e2e/policy.onnx)
+
+.PHONY: cluster-tools e2e
+
+cluster-tools: $(VENV_STAMP)
+	$(PYTHON) tests/cluster/tools/build.py --kubernetes $(KUBERNETES)
+
+e2e: cluster-tools $(E2E_POLICY)
+	STOWAGE_KUBERNETES=$(KUBERNETES) STOWAGE_E2E_POLICY=$(E2E_POLICY) $(PYTHON) -m pytest -m cluster tests/cluster
+
+runs/e2e/policy.onnx: | $(VENV_STAMP)
+	$(PYTHON) -m training.run experiment=e2e
