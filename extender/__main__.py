@@ -1,0 +1,152 @@
+"""The command line: `stowage-extender serve` and `stowage-extender check-policy FILE`."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from pydantic import ValidationError
+from pydantic_core import PydanticUndefined
+
+from extender import wire
+from extender.policies.base import PolicyError
+from extender.policies.onnx import load_policy
+from extender.server.run import Extender, StartError
+from extender.settings import Settings, SettingsFileError, load
+
+USAGE_ERROR = 2
+
+SERVE_EXAMPLES = """\
+examples:
+  stowage-extender serve --policy policy.onnx --kubeconfig ~/.kube/config
+  stowage-extender serve --policy policy.onnx                  in a pod, with its service account
+  stowage-extender serve --policy heuristic:best-fit --cluster-file cluster.json --http-port 0 --grpc-port 0
+
+When both servers listen and the cluster has been listed, one line goes to stdout:
+  {"ready": true, "http": "127.0.0.1:8888", "grpc": "127.0.0.1:8889"}
+Every flag can also be given in the environment (STOWAGE_HTTP_PORT=8888) or in the file of --config (http_port: 8888).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0, or 2 if it could not be run as it was given."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "check-policy":
+            return _check_policy(given.file)
+        return _serve(given)
+    except (PolicyError, StartError, SettingsFileError) as error:
+        return _fail(str(error))
+    except ValidationError as error:
+        return _fail(_describe(error))
+
+
+def _serve(given: argparse.Namespace) -> int:
+    flags = {name: getattr(given, name) for name in Settings.model_fields if getattr(given, name) is not None}
+    config_file = given.config or os.environ.get("STOWAGE_CONFIG")
+    settings = load(flags, Path(config_file) if config_file else None)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s %(message)s", stream=sys.stderr
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings))
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    await Extender(settings).run(_announce)
+
+
+def _announce(extender: Extender) -> None:
+    ready = {"ready": True, "http": extender.http_address, "grpc": extender.grpc_address}
+    sys.stdout.write(wire.encode_json(ready).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _check_policy(path: Path) -> int:
+    policy = load_policy(path)
+    metadata = policy.metadata
+    shown = {
+        "name": policy.name,
+        "digest": policy.digest,
+        "resources": policy.resources,
+        "features": len(metadata.feature_names),
+        "algorithm": metadata.algorithm,
+        "workload": metadata.workload,
+        "code_version": metadata.code_version,
+        "evaluation": metadata.evaluation,
+    }
+    sys.stdout.write(wire.encode_json(shown).decode() + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stowage-extender", description="Scores nodes for kube-scheduler with a policy trained in simulation."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser(
+        "serve",
+        help="answer kube-scheduler until SIGTERM",
+        description="Answers kube-scheduler over HTTP, and gRPC clients, until SIGTERM.",
+        epilog=SERVE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument("--config", metavar="FILE", help="YAML file with settings, named as the flags with _ for -")
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, PydanticUndefined) else f" (default: {field.default})"
+        description = (field.description or "").replace("%", "%%")
+        serve.add_argument(
+            "--" + name.replace("_", "-"), dest=name, metavar=_metavar(field.annotation), help=description + default
+        )
+    check = commands.add_parser(
+        "check-policy",
+        help="verify a policy file before a rollout",
+        description="Loads the file as serve would, and prints what it is; exit status 2 says that it would be refused.",
+        epilog="example:\n  stowage-extender check-policy policy.onnx",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.add_argument("file", metavar="FILE", type=Path)
+    return parser
+
+
+def _metavar(annotation: Any) -> str:
+    if annotation is int:
+        return "N"
+    if annotation is float:
+        return "SECONDS"
+    return "FILE" if annotation == Path | None else "VALUE"
+
+
+def _describe(error: ValidationError) -> str:
+    """Each wrong setting in a line of its own: its name, what was given, what was expected."""
+    lines = []
+    for part in error.errors(include_url=False):
+        name = ".".join(str(place) for place in part["loc"])
+        flag = "--" + name.replace("_", "-") if name else "settings"
+        if part["type"] == "missing":
+            lines.append(f"{flag} is missing: give the flag, or STOWAGE_{name.upper()}, or {name} in --config")
+        elif part["type"] == "extra_forbidden":
+            known = ", ".join(Settings.model_fields)
+            lines.append(f"{name} is no setting: expected one of {known}")
+        elif name:
+            lines.append(f"{flag} is {part['input']!r}: {part['msg']}")
+        else:
+            lines.append(part["msg"].removeprefix("Value error, "))
+    return "\n".join(lines)
+
+
+def _fail(message: str) -> int:
+    for line in message.splitlines():
+        sys.stderr.write(f"stowage-extender: {line}\n")
+    return USAGE_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

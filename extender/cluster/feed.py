@@ -1,0 +1,196 @@
+"""What the watch saw, applied to the state: the only writer of what others did.
+
+Objects become events (`seen_node`, `seen_pod`) wherever they were decoded, and `ClusterFeed.apply` digests events on
+the event loop. Events can be late or come twice; a version that is not newer than the last one of the same object is
+ignored. A list is the truth: `Listed` removes what it did not name.
+
+Source: resource versions compare as integers, KEP-5504 (and did so in practice in every release before).
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from extender.cluster.assume import Assumptions
+from extender.cluster.requests import bound_pod_request, has_ended, node_capacity
+from extender.cluster.state import ClusterState
+from extender.placement import IntArray, PodRequest
+from extender.wire import Node, ObjectMeta, Pod
+
+REMEMBERED_DELETIONS = 4096  # late events trail a deletion by seconds, and no cluster deletes more in that time
+
+
+class Kind(StrEnum):
+    """What is watched."""
+
+    NODES = "nodes"
+    PODS = "pods"
+
+
+class NodeSeen(NamedTuple):
+    """A node exists. `listed`: it comes from a list, which outranks every watch event before it."""
+
+    name: str
+    allocatable: IntArray
+    devices: int
+    version: int | None
+    listed: bool
+
+
+class PodSeen(NamedTuple):
+    """A pod is on a node (`node`, `request`), or takes nothing yet or any more (`node` is empty).
+
+    `ended`: it will never take anything again.
+    """
+
+    uid: str
+    node: str
+    request: PodRequest | None
+    ended: bool
+    version: int | None
+    listed: bool
+
+
+class Gone(NamedTuple):
+    """An object was deleted; `key` is a node's name or a pod's uid."""
+
+    kind: Kind
+    key: str
+    version: int | None
+
+
+class Listed(NamedTuple):
+    """A list has ended; what it did not name is gone."""
+
+    kind: Kind
+    keys: frozenset[str]
+
+
+Event = NodeSeen | PodSeen | Gone | Listed
+
+
+def pod_uid(metadata: ObjectMeta) -> str:
+    """What identifies the pod: its uid, or namespace/name in files written by hand."""
+    return metadata.uid or f"{metadata.namespace}/{metadata.name}"
+
+
+def version_of(metadata: ObjectMeta) -> int | None:
+    """The resource version as a number, None where there is none to compare."""
+    text = metadata.resource_version
+    return int(text) if text.isdecimal() and len(text) <= 20 else None
+
+
+def seen_node(node: Node, resources: Sequence[str], listed: bool) -> NodeSeen:
+    """The event of a node; raises QuantityError."""
+    allocatable, devices = node_capacity(node, resources)
+    return NodeSeen(node.metadata.name, allocatable, devices, version_of(node.metadata), listed)
+
+
+def seen_pod(pod: Pod, resources: Sequence[str], listed: bool) -> PodSeen:
+    """The event of a pod; raises QuantityError."""
+    uid, version, ended = pod_uid(pod.metadata), version_of(pod.metadata), has_ended(pod)
+    node = pod.spec.node_name
+    if not node or ended:
+        return PodSeen(uid, "", None, ended, version, listed)
+    return PodSeen(uid, node, bound_pod_request(pod, resources), False, version, listed)
+
+
+class ClusterFeed:
+    """Applies events to the state and settles assumptions.
+
+    Attributes:
+        synced: the kinds whose first list is complete.
+    """
+
+    def __init__(self, state: ClusterState, assumptions: Assumptions) -> None:
+        self._state = state
+        self._assumptions = assumptions
+        self._versions = {Kind.NODES: _Versions(), Kind.PODS: _Versions()}
+        self.synced: set[Kind] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether nodes and pods have both been listed once."""
+        return len(self.synced) == len(Kind)
+
+    def apply(self, events: Iterable[Event]) -> None:
+        """Apply the events in their order."""
+        for event in events:
+            match event:
+                case PodSeen():
+                    self._pod_seen(event)
+                case NodeSeen():
+                    if self._versions[Kind.NODES].admit(event.name, event.version, event.listed):
+                        self._state.put_node(event.name, event.allocatable, event.devices)
+                case Gone():
+                    self._gone(event)
+                case Listed():
+                    self._listed(event)
+
+    def _pod_seen(self, event: PodSeen) -> None:
+        versions = self._versions[Kind.PODS]
+        if not versions.admit(event.uid, event.version, event.listed):
+            return
+        if event.request is not None:
+            self._assumptions.settle(event.uid, event.node)
+            self._state.put_pod(event.uid, event.node, event.request)
+        elif event.ended:
+            self._assumptions.settle(event.uid, None)
+            self._state.remove_pod(event.uid)
+        elif event.uid not in self._assumptions:
+            # A pending pod takes nothing; one that is assumed is about to be bound, and binding is what we wait for.
+            self._state.remove_pod(event.uid)
+
+    def _gone(self, event: Gone) -> None:
+        versions = self._versions[event.kind]
+        if not versions.admit(event.key, event.version, False):
+            return
+        versions.retire(event.key)
+        if event.kind is Kind.NODES:
+            self._state.remove_node(event.key)
+        else:
+            self._assumptions.settle(event.key, None)
+            self._state.remove_pod(event.key)
+
+    def _listed(self, event: Listed) -> None:
+        self._versions[event.kind].keep_only(event.keys)
+        if event.kind is Kind.NODES:
+            for name in self._state.node_names():
+                if name not in event.keys:
+                    self._state.remove_node(name)
+        else:
+            for uid in self._state.pods.keys() - event.keys:
+                # An assumed pod may be younger than the list.
+                if uid not in self._assumptions:
+                    self._state.remove_pod(uid)
+        self.synced.add(event.kind)
+
+
+class _Versions:
+    """The newest version seen of each object, also of those deleted lately."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, int] = {}
+        self._deleted: dict[str, None] = {}
+
+    def admit(self, key: str, version: int | None, listed: bool) -> bool:
+        """Whether an event says something new; takes note of it if so."""
+        if version is None:
+            return True
+        if not listed and version <= self._newest.get(key, -1):
+            return False
+        self._newest[key] = version
+        self._deleted.pop(key, None)
+        return True
+
+    def retire(self, key: str) -> None:
+        """The object was deleted: keep its version for a while, against late events."""
+        self._deleted[key] = None
+        if len(self._deleted) > REMEMBERED_DELETIONS:
+            oldest = next(iter(self._deleted))
+            del self._deleted[oldest]
+            self._newest.pop(oldest, None)
+
+    def keep_only(self, keys: frozenset[str]) -> None:
+        self._newest = {key: version for key, version in self._newest.items() if key in keys}
+        self._deleted.clear()

@@ -1,0 +1,218 @@
+"""What a pod takes and what a node offers, in the base units of `placement`.
+
+A pod's amounts are added up as kube-scheduler adds them: containers, the largest init container, native sidecars,
+overhead, pod-level resources. The GPU column joins two extended resources: `nvidia.com/gpu` counts whole devices and
+`stowage.dev/gpu-milli` thousandths of one. `cluster.feed` calls this for pods on nodes, `server.scoring` for the pod
+that is to be placed.
+
+Source: k8s.io/component-helpers/resource/helpers.go, k8s.io/kubernetes/pkg/apis/core/v1/defaults.go.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from extender import quantity
+from extender.placement import WHOLE_DEVICE_MILLI, IntArray, PodRequest
+from extender.quantity import QuantityError
+from extender.wire import Container, Node, Pod, ResourceList, ResourceRequirements
+
+CPU_NAME = "cpu"
+MEMORY_NAME = "memory"
+GPU_NAME = "gpu"
+DEVICE_RESOURCE = "nvidia.com/gpu"
+SHARE_RESOURCE = "stowage.dev/gpu-milli"
+EXPECTED_SECONDS_ANNOTATION = "stowage.dev/expected-seconds"
+BASE_RESOURCES = (CPU_NAME, MEMORY_NAME, GPU_NAME)
+DEVICES_AT_MOST = 62  # what a pod took is a bit mask in an int64; real nodes have 16 at most
+
+_ENDED_PHASES = frozenset({"Succeeded", "Failed"})
+_POD_LEVEL_RESOURCES = frozenset({CPU_NAME, MEMORY_NAME})
+_POD_LEVEL_PREFIX = "hugepages-"
+
+NanoAmounts = dict[str, int]
+"""Amount by Kubernetes resource name, in billionths, so that sums are exact."""
+
+
+class RequestError(ValueError):
+    """A pod asks for something that cannot be placed by any policy; the message says what is allowed."""
+
+
+def has_ended(pod: Pod) -> bool:
+    """Whether the pod has run its course and takes nothing any more."""
+    return pod.status.phase in _ENDED_PHASES
+
+
+def pod_amounts(pod: Pod) -> NanoAmounts:
+    """What the pod takes of each resource while it runs or starts.
+
+    Raises:
+        QuantityError: an amount is no quantity.
+    """
+    spec = pod.spec
+    amounts: NanoAmounts = {}
+    for container in spec.containers or ():
+        _add(amounts, _container_amounts(container))
+    if spec.init_containers:
+        sidecars: NanoAmounts = {}
+        starting: NanoAmounts = {}
+        for container in spec.init_containers:
+            own = _container_amounts(container)
+            if container.restart_policy == "Always":
+                _add(amounts, own)
+                _add(sidecars, own)
+                _raise_to(starting, sidecars)
+            else:
+                _add(own, sidecars)
+                _raise_to(starting, own)
+        _raise_to(amounts, starting)
+    if spec.resources is not None:
+        for name, text in (spec.resources.requests or {}).items():
+            if name in _POD_LEVEL_RESOURCES or name.startswith(_POD_LEVEL_PREFIX):
+                amounts[name] = _nano(name, text)
+    if spec.overhead:
+        _add(amounts, {name: _nano(name, text) for name, text in spec.overhead.items()})
+    return amounts
+
+
+def list_amounts(resources: Mapping[str, str]) -> NanoAmounts:
+    """Amounts given directly as quantities by name; raises QuantityError."""
+    return {name: _nano(name, text) for name, text in resources.items()}
+
+
+def gpu_request(amounts: NanoAmounts) -> tuple[int, int]:
+    """Number of devices and thousandths of each.
+
+    Raises:
+        RequestError: no whole number of devices and no share of one device.
+    """
+    devices = quantity.to_base(amounts.get(DEVICE_RESOURCE, 0))
+    milli = quantity.to_base(amounts.get(SHARE_RESOURCE, 0))
+    if devices < 0 or milli < 0:
+        raise RequestError(f"{DEVICE_RESOURCE} is {devices} and {SHARE_RESOURCE} is {milli}: expected no negative amount")
+    if devices and milli:
+        raise RequestError(
+            f"{DEVICE_RESOURCE} is {devices} and {SHARE_RESOURCE} is {milli}: ask for whole devices or for a share, not both"
+        )
+    if milli > WHOLE_DEVICE_MILLI and milli % WHOLE_DEVICE_MILLI:
+        raise RequestError(
+            f"{SHARE_RESOURCE} is {milli}: expected less than {WHOLE_DEVICE_MILLI} (a share of one device) "
+            f"or a multiple of {WHOLE_DEVICE_MILLI} (whole devices)"
+        )
+    if devices or milli >= WHOLE_DEVICE_MILLI:
+        return devices + milli // WHOLE_DEVICE_MILLI, WHOLE_DEVICE_MILLI
+    return (1, milli) if milli else (0, 0)
+
+
+def pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
+    """What a pod that is to be placed asks for.
+
+    Args:
+        resources: names in the order of the columns, `BASE_RESOURCES` first.
+
+    Raises:
+        RequestError: its GPU request fits no device arrangement.
+        QuantityError: an amount is no quantity.
+    """
+    amounts = pod_amounts(pod)
+    return build_request(amounts, gpu_request(amounts), resources, pod.spec.priority or 0, expected_seconds(pod))
+
+
+def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
+    """What a pod that is on a node takes; a GPU request that `pod_request` refuses counts as whole devices, rounded up.
+
+    Somebody else placed it, so it has to be counted, and counting too much cannot overbook a device.
+
+    Raises:
+        QuantityError: an amount is no quantity.
+    """
+    amounts = pod_amounts(pod)
+    try:
+        gpus = gpu_request(amounts)
+    except RequestError:
+        devices = max(quantity.to_base(amounts.get(DEVICE_RESOURCE, 0)), 0)
+        milli = max(quantity.to_base(amounts.get(SHARE_RESOURCE, 0)), 0)
+        gpus = devices + math.ceil(milli / WHOLE_DEVICE_MILLI), WHOLE_DEVICE_MILLI
+    return build_request(amounts, gpus, resources, pod.spec.priority or 0, expected_seconds(pod))
+
+
+def build_request(
+    amounts: NanoAmounts, gpus: tuple[int, int], resources: Sequence[str], priority: int, seconds: float
+) -> PodRequest:
+    """Put amounts into the columns named by `resources`."""
+    gpu_count, gpu_milli = gpus
+    return PodRequest(_columns(amounts, gpu_count * gpu_milli, resources), gpu_count, gpu_milli, priority, seconds)
+
+
+def node_capacity(node: Node, resources: Sequence[str]) -> tuple[IntArray, int]:
+    """What the node offers to pods, and its number of GPUs.
+
+    Returns:
+        allocatable (R,) int64 and the device count; a device beyond `DEVICES_AT_MOST` is not counted.
+
+    Raises:
+        QuantityError: an amount is no quantity.
+    """
+    allocatable = node.status.allocatable or {}
+    amounts = {name: _nano(name, text) for name, text in allocatable.items()}
+    devices = quantity.to_base(amounts.get(DEVICE_RESOURCE, 0))
+    devices += quantity.to_base(amounts.get(SHARE_RESOURCE, 0)) // WHOLE_DEVICE_MILLI
+    devices = max(0, min(devices, DEVICES_AT_MOST))
+    return _columns(amounts, devices * WHOLE_DEVICE_MILLI, resources), devices
+
+
+def expected_seconds(pod: Pod) -> float:
+    """How long the pod says it will run, 0.0 where it does not say or says nothing usable."""
+    text = (pod.metadata.annotations or {}).get(EXPECTED_SECONDS_ANNOTATION)
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        return 0.0  # an annotation is free text; a hint that cannot be read is no hint
+    return seconds if math.isfinite(seconds) and seconds > 0.0 else 0.0
+
+
+def _columns(amounts: NanoAmounts, gpu_total_milli: int, resources: Sequence[str]) -> IntArray:
+    columns = np.empty(len(resources), dtype=np.int64)
+    for column, name in enumerate(resources):
+        if name == GPU_NAME:
+            columns[column] = gpu_total_milli
+        elif name == CPU_NAME:
+            columns[column] = quantity.to_milli(amounts.get(name, 0))
+        else:
+            columns[column] = quantity.to_base(amounts.get(name, 0))
+    return columns
+
+
+def _container_amounts(container: Container) -> NanoAmounts:
+    """Requests, completed from the limits as the API server does when it stores a pod."""
+    resources: ResourceRequirements | None = container.resources
+    if resources is None:
+        return {}
+    amounts = _nano_list(resources.limits)
+    amounts.update(_nano_list(resources.requests))
+    return amounts
+
+
+def _nano_list(resources: ResourceList | None) -> NanoAmounts:
+    return {name: _nano(name, text) for name, text in resources.items()} if resources else {}
+
+
+def _nano(name: str, text: object) -> int:
+    try:
+        return quantity.nano(str(text))
+    except QuantityError as error:
+        raise QuantityError(f"{name}: {error}") from error
+
+
+def _add(total: NanoAmounts, more: NanoAmounts) -> None:
+    for name, amount in more.items():
+        total[name] = total.get(name, 0) + amount
+
+
+def _raise_to(total: NanoAmounts, least: NanoAmounts) -> None:
+    for name, amount in least.items():
+        if amount > total.get(name, 0):
+            total[name] = amount

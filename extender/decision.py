@@ -1,0 +1,177 @@
+"""From a pod and the nodes it may go to, to a ranking that kube-scheduler cannot misread.
+
+Candidates are scored by the first policy of a ladder that gives a usable answer; a node counts with its best candidate.
+kube-scheduler knows eleven levels and picks at random among equals, so the floats become ranks: the best node alone
+at 10, the next nine below it, the rest left out (a host left out counts 0). Nothing here does I/O, keeps time or
+changes the state; `server.scoring` asks, and assumes what came out on top.
+"""
+
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from extender.cluster.state import UNKNOWN_ROW, ClusterState
+from extender.placement import (
+    BoolArray,
+    Candidates,
+    IntArray,
+    PodRequest,
+    list_candidates,
+    shares_device,
+)
+from extender.policies.base import Policy, PolicyError, ScoreArray
+
+MAX_PRIORITY = 10  # MaxExtenderPriority, k8s.io/kube-scheduler/extender/v1/types.go
+RANKED_AT_MOST = 10
+
+# What a faulty policy can raise besides its own error. A ladder that lets any of them through would cost a pod its
+# place; what is not in the list (a lost import, a name that does not exist) is a fault of this program.
+POLICY_FAILURES = (PolicyError, ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+
+log = logging.getLogger(__name__)
+
+
+class PolicyOutputError(PolicyError):
+    """A policy gave scores that cannot be ranked; the message says which."""
+
+
+class Rung(StrEnum):
+    """What an answer came from."""
+
+    POLICY = "policy"
+    HEURISTIC = "heuristic"  # the policy failed
+    NEUTRAL = "neutral"  # everything failed: no opinion, kube-scheduler decides alone
+    NONE_FEASIBLE = "none_feasible"  # no opinion, because the pod fits none of the nodes in our books
+    REQUEST_REFUSED = "request_refused"  # no opinion on a pod whose GPU request makes no sense
+    NOT_READY = "not_ready"  # no opinion before nodes and pods have been listed
+
+
+class Ranking(NamedTuple):
+    """The best nodes, best first; K <= `RANKED_AT_MOST`.
+
+    Attributes:
+        rows: (K,) int64.
+        devices: (K,) int64, the device that the pod would share there, `ANY_DEVICE` if it shares none.
+        scores: (K,) float64, the policy's.
+        priorities: (K,) int64, strictly decreasing from `MAX_PRIORITY`.
+    """
+
+    rows: IntArray
+    devices: IntArray
+    scores: ScoreArray
+    priorities: IntArray
+
+
+class Decision(NamedTuple):
+    """An answer and where it came from.
+
+    Attributes:
+        ranking: empty for an answer without opinion.
+        rung: what gave it.
+        candidates: how many candidates were scored.
+        failures: the policies that failed on the way, in their order, as "name: reason".
+    """
+
+    ranking: Ranking
+    rung: Rung
+    candidates: int
+    failures: tuple[str, ...]
+
+
+NO_RANKING = Ranking(
+    np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64)
+)
+
+
+def rank(scores: ScoreArray, candidates: Candidates) -> Ranking:
+    """Order the nodes by their best candidate and give each of the top ten a priority of its own.
+
+    Equal scores are ordered by row, then by device, so the same question has the same answer.
+
+    Args:
+        scores: (K,) one per candidate, higher is better.
+
+    Raises:
+        PolicyOutputError: not one score per candidate, or one is NaN or infinite.
+
+    Example:
+        >>> on_nodes = Candidates(np.array([4, 7, 9, 7]), np.array([0, 0, 0, 1]))
+        >>> rank(np.array([0.2, 0.1, 0.5, 0.9]), on_nodes)
+        Ranking(rows=array([7, 9, 4]), devices=array([1, 0, 0]), scores=array([0.9, 0.5, 0.2]), priorities=array([10,  9,  8]))
+    """
+    count = candidates.rows.shape[0]
+    if scores.shape != (count,):
+        raise PolicyOutputError(f"scores have the shape {scores.shape}: expected ({count},), one per candidate")
+    if not np.isfinite(scores).all():
+        bad = np.flatnonzero(~np.isfinite(scores))
+        raise PolicyOutputError(f"{bad.shape[0]} of {count} scores are not finite; the first is number {bad[0]}: {scores[bad[0]]}")
+    # A node has at most one candidate per device, so this many of the best hold the ten best nodes.
+    enough = RANKED_AT_MOST * (int(candidates.devices.max(initial=0)) + 1)
+    best: IntArray = np.arange(count)
+    if count > enough:
+        least = np.partition(scores, count - enough)[count - enough]
+        best = np.flatnonzero(scores >= least)
+    best = best[np.lexsort((candidates.devices[best], candidates.rows[best], -scores[best]))]
+    first = np.unique(candidates.rows[best], return_index=True)[1]
+    best = best[np.sort(first)[:RANKED_AT_MOST]]
+    priorities = MAX_PRIORITY - np.arange(best.shape[0])
+    return Ranking(candidates.rows[best], candidates.devices[best], scores[best], priorities)
+
+
+def decide(state: ClusterState, ladder: Sequence[tuple[Rung, Policy]], pod: PodRequest, rows: IntArray) -> Decision:
+    """Rank the nodes for the pod by the first policy of the ladder that does not fail.
+
+    Args:
+        ladder: policies, best first, each with the rung that its answers count under.
+        rows: (n,) int64, the nodes asked about, without `UNKNOWN_ROW`.
+    """
+    devices = state.arrays.device_free.shape[1] if shares_device(pod) else 1
+    candidates = list_candidates(state.arrays, pod, rows, rows.shape[0] * max(devices, 1))
+    count = int(candidates.rows.shape[0])
+    if count == 0:
+        return Decision(NO_RANKING, Rung.NONE_FEASIBLE, 0, ())
+    failures: list[str] = []
+    for rung, policy in ladder:
+        try:
+            ranking = rank(policy.scores(state.arrays, pod, candidates), candidates)
+        except POLICY_FAILURES as error:
+            log.exception("policy %s failed on %d candidates", policy.name, count)
+            failures.append(f"{policy.name}: {error}")
+        else:
+            return Decision(ranking, rung, count, tuple(failures))
+    return Decision(NO_RANKING, Rung.NEUTRAL, count, tuple(failures))
+
+
+def lacking_devices(state: ClusterState, pod: PodRequest, rows: IntArray) -> BoolArray:
+    """Which of the nodes have no devices for the pod, whatever their sums say.
+
+    kube-scheduler adds up GPU thousandths per node; that no single device has room only we know. Nodes that we do not
+    know are not held against the pod.
+
+    Args:
+        rows: (n,) int64, with `UNKNOWN_ROW` for unknown nodes.
+
+    Returns:
+        (n,) bool.
+    """
+    if pod.gpu_count == 0:
+        return np.zeros(rows.shape[0], dtype=np.bool_)
+    with_room = np.sum(state.arrays.device_free[rows] >= pod.gpu_milli, axis=1)
+    lacking: BoolArray = (with_room < pod.gpu_count) & (rows != UNKNOWN_ROW)
+    return lacking
+
+
+def describe_lack(state: ClusterState, pod: PodRequest, row: int) -> str:
+    """Why `lacking_devices` names the node, for `FailedNodes`."""
+    free = state.arrays.device_free[row]
+    free = free[free >= 0]
+    if free.shape[0] == 0:
+        return "the node has no GPU"
+    if shares_device(pod):
+        return f"no GPU has {pod.gpu_milli} thousandths free: the freest of {free.shape[0]} has {int(free.max())}"
+    return f"{pod.gpu_count} whole GPUs wanted: {int(np.sum(free >= pod.gpu_milli))} of {free.shape[0]} are free"
+
+

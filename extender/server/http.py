@@ -1,0 +1,242 @@
+"""The HTTP server that kube-scheduler asks: a raw ASGI application.
+
+`POST /prioritize` and `POST /filter` speak the extender protocol; `GET /healthz`, `/readyz`, `/metrics` and `/state`
+are for operators. Whatever cannot be answered is refused with a status and `{"error": ...}` saying what was given and
+what was expected, and counted. A framework would cost three times the time of everything here.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from extender import wire
+from extender.cluster.assume import Assumptions
+from extender.cluster.feed import ClusterFeed, pod_uid
+from extender.cluster.requests import RequestError, pod_request
+from extender.cluster.state import ClusterState
+from extender.quantity import QuantityError
+from extender.server.health import readiness
+from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
+from extender.telemetry import metrics as telemetry
+from extender.telemetry.metrics import Metrics
+from extender.wire import ExtenderArgs, HostPriority, Pod, WireError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+JSON = b"application/json"
+CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left; it is only ever counted
+_DISCARDED_AT_MOST = 64 * 1024 * 1024  # of a body that is too large; whoever sends more is cut off
+
+
+class Refusal(Exception):
+    """A request that is not answered; `reason` is shown to the client."""
+
+    def __init__(self, status: HTTPStatus, reason: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+
+class ClientDisconnected(Exception):
+    """The client left before its request was complete."""
+
+
+class Response(NamedTuple):
+    """An answer before it is sent."""
+
+    status: HTTPStatus
+    content_type: bytes
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Route(NamedTuple):
+    """A path: its method, its name in metrics, and what answers, given the body and when it was complete."""
+
+    method: str
+    verb: str
+    answer: Callable[[bytes, float], Response]
+
+
+class HttpApp:
+    """The application; an instance is what uvicorn calls."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        state: ClusterState,
+        assumptions: Assumptions,
+        feed: ClusterFeed,
+        metrics: Metrics,
+        max_body_bytes: int,
+    ) -> None:
+        self._scorer = scorer
+        self._state = state
+        self._assumptions = assumptions
+        self._feed = feed
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        self._routes = {
+            "/prioritize": Route("POST", "prioritize", self._prioritize),
+            "/filter": Route("POST", "filter", self._filter),
+            "/healthz": Route("GET", "healthz", self._healthz),
+            "/readyz": Route("GET", "readyz", self._readyz),
+            "/metrics": Route("GET", "metrics", self._expose_metrics),
+            "/state": Route("GET", "state", self._show_state),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"ASGI scope {scope['type']!r}: expected http; run uvicorn with lifespan off, ws none")
+        route = self._routes.get(scope["path"])
+        verb = route.verb if route is not None else "unknown"
+        started = time.perf_counter()
+        code = int(HTTPStatus.INTERNAL_SERVER_ERROR)  # what uvicorn answers if anything here raises
+        try:
+            try:
+                body = await self._read_body(scope, receive)
+                started = time.perf_counter()
+                response = self._find(route, scope)(body, started)
+            except Refusal as refusal:
+                error = wire.encode_json({"error": refusal.reason})
+                response = Response(refusal.status, JSON, error, refusal.headers)
+            await _send(send, response)
+            code = int(response.status)
+        except ClientDisconnected:
+            code = CLIENT_CLOSED_REQUEST
+        finally:
+            self._metrics.requests.labels(verb, code).inc()
+            self._metrics.request_seconds.labels(verb).observe(time.perf_counter() - started)
+
+    def _find(self, route: Route | None, scope: Scope) -> Callable[[bytes, float], Response]:
+        if route is None:
+            known = ", ".join(f"{known.method} {path}" for path, known in self._routes.items())
+            raise Refusal(
+                HTTPStatus.NOT_FOUND,
+                f"nothing at {scope['path']}: expected one of {known}. Check urlPrefix and the verbs in the extender's "
+                f"section of KubeSchedulerConfiguration",
+            )
+        if scope["method"] != route.method:
+            raise Refusal(
+                HTTPStatus.METHOD_NOT_ALLOWED,
+                f"{scope['method']} {scope['path']}: expected {route.method}",
+                ((b"allow", route.method.encode()),),
+            )
+        return route.answer
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) <= self._max_body_bytes:
+                return body
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size <= self._max_body_bytes:
+                chunks.append(chunk)
+            elif size > _DISCARDED_AT_MOST:
+                break
+            # The rest of a body that is too large is read and dropped: a client that is still sending would not
+            # see the answer.
+            if not message.get("more_body", False):
+                break
+            message = await receive()
+        if size > self._max_body_bytes:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"the body has more than {self._max_body_bytes} bytes: set nodeCacheCapable: true, so that requests "
+                f"carry names only, or raise --max-body-bytes",
+                ((b"connection", b"close"),),
+            )
+        return b"".join(chunks)
+
+    def _prioritize(self, body: bytes, started: float) -> Response:
+        args = _decode(body)
+        pod = _identify(args.pod)
+        try:
+            answer = self._scorer.prioritize(
+                pod, pod_request(args.pod, self._scorer.resources), args.node_names, started
+            )
+        except RequestError as error:
+            answer = self._scorer.refuse(pod, str(error))
+        except QuantityError as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"pod {pod.namespace}/{pod.name}: {error}") from error
+        except UnknownNodesError as error:
+            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+        ranked = [HostPriority(node.name, node.priority) for node in answer.nodes]
+        return Response(HTTPStatus.OK, JSON, wire.encode_priorities(ranked))
+
+    def _filter(self, body: bytes, started: float) -> Response:
+        args = _decode(body)
+        pod = _identify(args.pod)
+        try:
+            failed = self._scorer.lacking_devices(
+                pod, pod_request(args.pod, self._scorer.resources), args.node_names
+            )
+        except RequestError as error:
+            failed = dict.fromkeys(args.node_names, str(error))
+        except QuantityError as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"pod {pod.namespace}/{pod.name}: {error}") from error
+        kept = [name not in failed for name in args.node_names] if failed else None
+        return Response(HTTPStatus.OK, JSON, wire.encode_filter_result(args, kept, failed))
+
+    def _healthz(self, body: bytes, started: float) -> Response:
+        return Response(HTTPStatus.OK, JSON, wire.encode_json({"alive": True}))
+
+    def _readyz(self, body: bytes, started: float) -> Response:
+        ready, reason = readiness(self._feed)
+        if not ready:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+        return Response(HTTPStatus.OK, JSON, wire.encode_json({"ready": True, "reason": reason}))
+
+    def _expose_metrics(self, body: bytes, started: float) -> Response:
+        return Response(HTTPStatus.OK, telemetry.CONTENT_TYPE.encode(), self._metrics.expose())
+
+    def _show_state(self, body: bytes, started: float) -> Response:
+        arrays = self._state.arrays
+        nodes = {}
+        for name in self._state.node_names():
+            row = self._state.row_of(name)
+            nodes[name] = {
+                "allocatable": arrays.allocatable[row].tolist(),
+                "requested": arrays.requested[row].tolist(),
+            }
+        shown = {
+            "resources": self._state.resources,
+            "nodes": nodes,
+            "pods": len(self._state.pods),
+            "assumed": len(self._assumptions),
+        }
+        return Response(HTTPStatus.OK, JSON, wire.encode_json(shown))
+
+
+def _decode(body: bytes) -> ExtenderArgs:
+    try:
+        return wire.decode_args(body)
+    except WireError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+
+
+def _identify(pod: Pod) -> PodIdentity:
+    metadata = pod.metadata
+    if not metadata.name and not metadata.uid:
+        raise Refusal(HTTPStatus.BAD_REQUEST, "Pod.metadata has neither name nor uid: expected the pod to be placed")
+    return PodIdentity(metadata.namespace, metadata.name, pod_uid(metadata))
+
+
+async def _send(send: Send, response: Response) -> None:
+    # Without a Content-Length the answer would be chunked, and Go would not reuse the connection.
+    length = str(len(response.body)).encode()
+    headers = [(b"content-type", response.content_type), (b"content-length", length), *response.headers]
+    await send({"type": "http.response.start", "status": int(response.status), "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})

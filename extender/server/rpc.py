@@ -1,0 +1,102 @@
+"""The gRPC server: `stowage.v1.Scoring/Score`, with the standard health service and reflection.
+
+The method is registered by name over the generated messages, so that no generated service code is needed.
+"""
+
+import time
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+
+from extender.cluster.requests import RequestError, build_request, gpu_request, list_amounts
+from extender.quantity import QuantityError
+from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
+from extender.server.scoring_pb2 import DESCRIPTOR, RankedNode, ScoreRequest, ScoreResponse
+from extender.telemetry.metrics import Metrics
+
+SERVICE = DESCRIPTOR.services_by_name["Scoring"].full_name
+VERB = "Score"
+_ACCEPTABLE_SECONDS = 1e12  # beyond any duration; also refuses NaN
+
+
+class RpcServer:
+    """Serves a `Scorer` over gRPC."""
+
+    def __init__(self, scorer: Scorer, metrics: Metrics, max_body_bytes: int) -> None:
+        self._scorer = scorer
+        self._metrics = metrics
+        self._server = grpc.aio.server(options=(("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", 0)))
+        self._health = health_aio.HealthServicer()
+        method = grpc.unary_unary_rpc_method_handler(
+            self._score,
+            request_deserializer=ScoreRequest.FromString,
+            response_serializer=ScoreResponse.SerializeToString,
+        )
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Score": method}),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), self._server)
+
+    async def start(self, address: str) -> int:
+        """Listen; returns the port.
+
+        Raises:
+            RuntimeError: the address cannot be bound.
+        """
+        port = self._server.add_insecure_port(address)
+        await self.set_serving(False)
+        await self._server.start()
+        return int(port)
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tell the health service's clients whether answers rest on a complete view of the cluster."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """End; calls in flight have so long to finish."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+
+    async def _score(self, request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+        started = time.perf_counter()
+        code = grpc.StatusCode.UNKNOWN
+        try:
+            try:
+                response = self._answer(request, started)
+            except (QuantityError, RequestError, _InvalidRequest) as error:
+                code = grpc.StatusCode.INVALID_ARGUMENT
+                await context.abort(code, str(error))
+            except UnknownNodesError as error:
+                code = grpc.StatusCode.NOT_FOUND
+                await context.abort(code, str(error))
+            code = grpc.StatusCode.OK
+            return response
+        finally:
+            self._metrics.requests.labels(VERB, code.name).inc()
+            self._metrics.request_seconds.labels(VERB).observe(time.perf_counter() - started)
+
+    def _answer(self, request: Any, started: float) -> Any:
+        pod = PodIdentity(request.pod.namespace, request.pod.name, request.pod.uid or f"{request.pod.namespace}/{request.pod.name}")
+        if not (request.pod.uid or request.pod.name):
+            raise _InvalidRequest("pod has neither name nor uid: expected the pod to be placed")
+        if not 0.0 <= request.expected_seconds <= _ACCEPTABLE_SECONDS:
+            raise _InvalidRequest(f"expected_seconds is {request.expected_seconds}: expected seconds, 0 for unknown")
+        amounts = list_amounts(request.requests)
+        asked = build_request(
+            amounts, gpu_request(amounts), self._scorer.resources, request.priority, request.expected_seconds
+        )
+        answer = self._scorer.prioritize(pod, asked, list(request.node_names), started)
+        return ScoreResponse(
+            nodes=[RankedNode(name=node.name, score=node.score, priority=node.priority) for node in answer.nodes],
+            rung=answer.rung,
+            policy_digest=self._scorer.policy_digest,
+        )
+
+
+class _InvalidRequest(ValueError):
+    """A request lacks what it must have."""

@@ -1,0 +1,241 @@
+"""Puts the extender together and runs it: one event loop for the servers, threads only where something waits.
+
+`Extender.start` returns when both servers listen and the cluster has been listed once. SIGTERM and SIGINT end it in
+order: no new connections, requests in flight finish, the decision log is written out.
+"""
+
+import asyncio
+import logging
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from extender.cluster.assume import Assumptions
+from extender.cluster.feed import ClusterFeed, Event
+from extender.cluster.file_source import decode_file
+from extender.cluster.reflector import NODES, PODS, ListWatch
+from extender.cluster.state import ClusterState
+from extender.decision import Rung
+from extender.server.http import HttpApp
+from extender.server.policy import choose_heuristic, choose_policy
+from extender.server.rpc import RpcServer
+from extender.server.scoring import Scorer
+from extender.settings import Settings
+from extender.telemetry.decision_log import DecisionLog
+from extender.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from extender.cluster.watcher import Watcher
+
+KEEP_ALIVE_SECONDS = 120  # Go closes idle connections at 90 s; stay above it
+BACKLOG = 1024
+EXPIRY_SECONDS = 1.0  # how often assumptions are looked through when no request does it
+
+log = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """The extender cannot start as it was told to; the message says what to change."""
+
+
+class Extender:
+    """Everything that runs, wired together.
+
+    Attributes:
+        http_address: host:port, once `start` has bound it.
+        grpc_address: host:port, likewise.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the policy and build the parts; nothing listens yet. To be called on the running event loop.
+
+        Raises:
+            PolicyError: the policy or the fallback cannot be served.
+        """
+        served = choose_policy(settings.policy)
+        ladder = ((Rung.POLICY, served.policy), (Rung.HEURISTIC, choose_heuristic(settings.fallback)))
+        self.http_address = ""
+        self.grpc_address = ""
+        self._settings = settings
+        self._metrics = Metrics(CollectorRegistry())
+        self._metrics.policy_info.labels(served.name, served.digest).set(1)
+        self._state = ClusterState(served.resources)
+        self._assumptions = Assumptions(
+            self._state, settings.assume_ttl, time.monotonic, lambda what: self._metrics.assumptions.labels(what).inc()
+        )
+        self._feed = ClusterFeed(self._state, self._assumptions)
+        self._metrics.nodes.set_function(lambda: len(self._state))
+        self._metrics.pods.set_function(lambda: len(self._state.pods))
+        self._metrics.assumed.set_function(lambda: len(self._assumptions))
+        self._decision_log: DecisionLog | None = None
+        if settings.decision_log is not None:
+            self._decision_log = DecisionLog(
+                settings.decision_log,
+                settings.decision_log_flush,
+                lambda result, count: self._metrics.decision_log_records.labels(result).inc(count),
+            )
+        self._scorer = Scorer(
+            self._state, self._assumptions, self._feed, ladder, served.digest, self._metrics, self._decision_log
+        )
+        self._watchers: list[Watcher] = []
+        self._synced = asyncio.Event()
+        self._expiry: asyncio.TimerHandle | None = None
+
+        app = HttpApp(
+            self._scorer, self._state, self._assumptions, self._feed, self._metrics, settings.max_body_bytes
+        )
+        self._http = _HttpServer(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
+                backlog=BACKLOG,
+            )
+        )
+        self._rpc = RpcServer(self._scorer, self._metrics, settings.max_body_bytes)
+
+    async def run(self, announce: Callable[["Extender"], None]) -> None:
+        """Serve until SIGTERM or SIGINT; calls `announce` when both servers listen and the cluster has been listed.
+
+        Raises:
+            StartError: an address is taken, or nodes and pods can be had from nowhere.
+        """
+        listener = _bind(self._settings.host, self._settings.http_port)
+        self.http_address = _address(listener.getsockname())
+        serving = asyncio.create_task(self._http.serve(sockets=[listener]))
+        try:
+            await self._start()
+            log.info("http on %s, grpc on %s", self.http_address, self.grpc_address)
+            synced = asyncio.create_task(self._synced.wait())
+            await asyncio.wait((serving, synced), return_when=asyncio.FIRST_COMPLETED)
+            if synced.done():
+                await self._rpc.set_serving(True)
+                log.info("%d nodes and %d pods listed", len(self._state), len(self._state.pods))
+                announce(self)
+            synced.cancel()
+        finally:
+            if sys.exception() is not None:
+                self._http.should_exit = True
+            await serving
+            await self._stop()
+
+    def stop(self) -> None:
+        """Begin the orderly end; `run` returns when it is done. For the thread of the event loop."""
+        self._http.should_exit = True
+
+    async def _start(self) -> None:
+        if self._decision_log is not None:
+            self._decision_log.start()
+        host, port = self._settings.host, self._settings.grpc_port
+        try:
+            bound = await self._rpc.start(_address((host, port)))
+        except RuntimeError as error:
+            raise StartError(f"--grpc-port: cannot listen on {host}:{port}: {error}; 0 takes a free port") from error
+        self.grpc_address = _address((host, bound))
+        self._expire()
+        if self._settings.cluster_file is not None:
+            self._apply(self._read_cluster_file())
+        else:
+            self._watch()
+
+    async def _stop(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        for watcher in self._watchers:
+            watcher.stop()
+        await self._rpc.stop(self._settings.shutdown_grace)
+        if self._decision_log is not None:
+            self._decision_log.stop()
+
+    def _read_cluster_file(self) -> Sequence[Event]:
+        path = self._settings.cluster_file
+        assert path is not None
+        try:
+            return decode_file(path.read_bytes(), self._state.resources)
+        except (OSError, ValueError) as error:
+            raise StartError(f"--cluster-file {path}: {error}") from error
+
+    def _watch(self) -> None:
+        # Imported here: a run from a file needs neither the package nor the memory it takes.
+        from extender.cluster import watcher
+
+        try:
+            api = watcher.connect(self._settings.kubeconfig, self._settings.watch_read_timeout)
+        except watcher.ClusterAccessError as error:
+            raise StartError(str(error)) from error
+        handoff = watcher.Handoff(asyncio.get_running_loop(), self._apply)
+        for watched in (NODES, PODS):
+            list_watch = ListWatch(
+                watched,
+                self._state.resources,
+                self._settings.list_page_size,
+                random.random,
+                self._metrics.reflector(watched.kind),
+            )
+            self._watchers.append(watcher.Watcher(list_watch, api, handoff))
+        for each in self._watchers:
+            each.start()
+
+    def _apply(self, events: Sequence[Event]) -> None:
+        self._feed.apply(events)
+        if self._feed.ready and not self._synced.is_set():
+            self._synced.set()
+
+    def _expire(self) -> None:
+        expired = self._assumptions.expire()
+        if expired:
+            log.warning("%d assumed pods were not seen on any node within %g s", expired, self._settings.assume_ttl)
+        self._expiry = asyncio.get_running_loop().call_later(EXPIRY_SECONDS, self._expire)
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn ends a process by the signal that it caught, once it has shut down; we exit with 0 instead."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        if _in_main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # uvicorn replaces these while it serves, and calls them afterwards with what it caught.
+                signal.signal(number, _ignore)
+        await super().serve(sockets)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    log.info("stopped by %s", signal.Signals(number).name)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(f"--http-port: cannot listen on {host}:{port}: {error.strerror}; 0 takes a free port") from error
+    return listener
+
+
+def _address(bound: tuple[str, int]) -> str:
+    host, port = bound[:2]  # an IPv6 address has four parts
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

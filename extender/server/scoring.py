@@ -1,0 +1,163 @@
+"""What every way in does for a pod: decide, assume, count, write down.
+
+`http` and `rpc` translate; here the questions are answered. All of it runs on the event loop without waiting, so one
+question is answered before the next one is looked at, and two pods never see the same free space.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from extender import decision
+from extender.cluster.assume import Assumptions
+from extender.cluster.feed import ClusterFeed
+from extender.cluster.state import UNKNOWN_ROW, ClusterState
+from extender.decision import NO_RANKING, Decision, Rung
+from extender.placement import PodRequest
+from extender.policies.base import Policy
+from extender.telemetry.decision_log import DecisionLog, DecisionRecord
+from extender.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class PodIdentity(NamedTuple):
+    """Which pod is asked about; `uid` is the one that the watch will use."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class RankedNode(NamedTuple):
+    """A node of an answer."""
+
+    name: str
+    score: float
+    priority: int
+
+
+class Answer(NamedTuple):
+    """An answer to prioritize, best node first; no nodes means no opinion."""
+
+    nodes: list[RankedNode]
+    rung: Rung
+
+
+class UnknownNodesError(ValueError):
+    """None of the nodes asked about exists in a cluster that we know completely."""
+
+
+class Scorer:
+    """Answers for one policy and one cluster.
+
+    Attributes:
+        policy_digest: SHA-256 of the policy file, or the name of a heuristic.
+    """
+
+    def __init__(
+        self,
+        state: ClusterState,
+        assumptions: Assumptions,
+        feed: ClusterFeed,
+        ladder: Sequence[tuple[Rung, Policy]],
+        policy_digest: str,
+        metrics: Metrics,
+        decision_log: DecisionLog | None,
+    ) -> None:
+        self.policy_digest = policy_digest
+        self._state = state
+        self._assumptions = assumptions
+        self._feed = feed
+        self._ladder = tuple(ladder)
+        self._metrics = metrics
+        self._decision_log = decision_log
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Names of the resources that the policy sees."""
+        return self._state.resources
+
+    def prioritize(self, pod: PodIdentity, request: PodRequest, names: list[str], started: float) -> Answer:
+        """Rank the nodes and assume the pod on the best one.
+
+        Args:
+            started: `time.perf_counter()` when the request was complete.
+
+        Raises:
+            UnknownNodesError: none of the nodes exists.
+        """
+        self._make_way(pod.uid)
+        if not self._feed.ready:
+            return self._answer(pod, request, Decision(NO_RANKING, Rung.NOT_READY, 0, ()), started)
+        rows = self._state.rows_of(names)
+        known = rows[rows != UNKNOWN_ROW]
+        unknown = len(names) - known.shape[0]
+        if unknown:
+            self._metrics.unknown_nodes.inc(unknown)
+            if known.shape[0] == 0:
+                raise UnknownNodesError(
+                    f"none of the {len(names)} nodes asked about is known, the first is {names[0]!r}: expected nodes of "
+                    f"the cluster that is watched, which has {len(self._state)}"
+                )
+        made = decision.decide(self._state, self._ladder, request, known)
+        for failed_rung, _ in zip(self._ladder, made.failures, strict=False):
+            self._metrics.policy_failures.labels(failed_rung[0]).inc()
+        if made.ranking.rows.shape[0]:
+            best = self._state.name_of(int(made.ranking.rows[0]))
+            self._assumptions.assume(pod.uid, best, request, int(made.ranking.devices[0]))
+        return self._answer(pod, request, made, started)
+
+    def refuse(self, pod: PodIdentity, reason: str) -> Answer:
+        """Give no opinion on a pod that no policy can place; `filter` tells kube-scheduler why."""
+        log.info("no opinion on pod %s/%s: %s", pod.namespace, pod.name, reason)
+        self._metrics.decisions.labels(Rung.REQUEST_REFUSED).inc()
+        return Answer([], Rung.REQUEST_REFUSED)
+
+    def lacking_devices(self, pod: PodIdentity, request: PodRequest, names: list[str]) -> dict[str, str]:
+        """Reason by name, of the nodes on which no device has room for the pod."""
+        self._make_way(pod.uid)
+        if request.gpu_count == 0 or not self._feed.ready:
+            return {}
+        rows = self._state.rows_of(names)
+        lacking = decision.lacking_devices(self._state, request, rows).nonzero()[0].tolist()
+        self._metrics.filtered_nodes.inc(len(lacking))
+        return {names[at]: decision.describe_lack(self._state, request, int(rows[at])) for at in lacking}
+
+    def _make_way(self, uid: str) -> None:
+        """The same pod asks again: what we assumed about it did not come true, and it must not compete with itself."""
+        self._assumptions.expire()
+        self._assumptions.lift(uid)
+
+    def _answer(self, pod: PodIdentity, request: PodRequest, made: Decision, started: float) -> Answer:
+        ranking = made.ranking
+        nodes = [
+            RankedNode(self._state.name_of(row), score, priority)
+            for row, score, priority in zip(
+                ranking.rows.tolist(), ranking.scores.tolist(), ranking.priorities.tolist(), strict=True
+            )
+        ]
+        self._metrics.decisions.labels(made.rung).inc()
+        self._metrics.candidates.observe(made.candidates)
+        if self._decision_log is not None:
+            self._decision_log.append(
+                DecisionRecord(
+                    time=time.time(),
+                    namespace=pod.namespace,
+                    pod=pod.name,
+                    uid=pod.uid,
+                    request=request.request.tolist(),
+                    gpu_count=request.gpu_count,
+                    gpu_milli=request.gpu_milli,
+                    priority=request.priority,
+                    expected_seconds=request.expected_seconds,
+                    candidates=made.candidates,
+                    chosen=nodes[0].name if nodes else None,
+                    rung=made.rung,
+                    scores=[(node.name, node.score) for node in nodes],
+                    policy=self.policy_digest,
+                    latency=time.perf_counter() - started,
+                )
+            )
+        return Answer(nodes, made.rung)

@@ -1,0 +1,123 @@
+"""Every setting of the extender, its default and its meaning; nothing else in the package has defaults.
+
+A value comes from a flag, else from the environment (STOWAGE_HTTP_PORT=8888), else from the file named by --config or
+STOWAGE_CONFIG (YAML, names as below). `__main__` builds its flags and its help from these fields.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+HEURISTIC_PREFIX = "heuristic:"
+
+
+class Settings(BaseSettings):
+    """What `stowage-extender serve` can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="STOWAGE_", extra="forbid", frozen=True)
+
+    policy: str = Field(
+        description="policy file (ONNX, written by training), or heuristic:NAME for a hand-written rule, "
+        "e.g. heuristic:best-fit"
+    )
+    fallback: str = Field(
+        default="least-allocated", description="heuristic that answers when the policy fails; see --policy for names"
+    )
+    kubeconfig: Path | None = Field(
+        default=None,
+        description="kubeconfig file of the cluster; with neither this nor --cluster-file the service account of the pod",
+    )
+    cluster_file: Path | None = Field(
+        default=None,
+        description="take nodes and pods from this file (kubectl get nodes,pods -A -o json) instead of an API server",
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on; loopback unless told otherwise")
+    http_port: Port = Field(default=8888, description="port of the extender's HTTP server; 0 takes a free one")
+    grpc_port: Port = Field(default=8889, description="port of the gRPC server; 0 takes a free one")
+    assume_ttl: float = Field(
+        default=30.0,
+        gt=0,
+        description="seconds that a pod counts on the node ranked first without the watch confirming it",
+    )
+    max_body_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=1024, description="largest request body; a larger one is answered with 413"
+    )
+    decision_log: Path | None = Field(
+        default=None, description="append one JSON line per prioritize answer to this file; none is written by default"
+    )
+    decision_log_flush: float = Field(
+        default=1.0, gt=0, description="seconds after which a decision is written at the latest"
+    )
+    list_page_size: int = Field(
+        default=500, ge=1, description="objects per page when nodes and pods are listed from the API server"
+    )
+    watch_read_timeout: float = Field(
+        default=150.0,
+        gt=0,
+        description="seconds without a byte after which a watch is begun anew; the API server sends a bookmark a minute",
+    )
+    shutdown_grace: float = Field(
+        default=5.0, ge=0, description="seconds that requests in flight have to finish after SIGTERM"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severity that is logged to stderr"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Settings":
+        if self.kubeconfig is not None and self.cluster_file is not None:
+            raise ValueError("kubeconfig and cluster_file exclude each other: give one")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file; no .env of whatever folder we were started in."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=cls._file_values)
+
+    _file_values: ClassVar[dict[str, Any]] = {}
+
+
+class SettingsFileError(Exception):
+    """The settings file cannot be used; the message says why."""
+
+
+def load(flags: dict[str, Any], config_file: Path | None) -> Settings:
+    """Put the settings together.
+
+    Args:
+        flags: values given on the command line, by field.
+        config_file: YAML file with further values.
+
+    Raises:
+        SettingsFileError: the file cannot be read, or holds no mapping.
+        pydantic.ValidationError: a value is missing, unknown or out of range.
+    """
+    values: Any = {}
+    if config_file is not None:
+        try:
+            values = yaml.safe_load(config_file.read_bytes()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsFileError(f"settings file {config_file} cannot be read: {error}") from error
+        if not isinstance(values, dict):
+            raise SettingsFileError(f"settings file {config_file} holds a {type(values).__name__}: expected name: value")
+
+    class FromFile(Settings):
+        _file_values = values
+
+    return FromFile(**flags)

@@ -1,0 +1,110 @@
+"""The Prometheus metrics, in a registry that is passed in.
+
+Names and labels are an interface: dashboards and alerts are written against them. Every label has few values.
+"""
+
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+# From what a handful of nodes takes to kube-scheduler's default timeout for an extender.
+SECONDS_BUCKETS = (
+    0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+)  # fmt: skip
+CANDIDATE_BUCKETS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+
+
+class Metrics:
+    """Everything that is counted. Counters of one kind of watched object come from `reflector`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self.requests = Counter(
+            "stowage_requests_total", "Requests answered, by verb and status code.", ["verb", "code"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "stowage_request_seconds",
+            "Time from the complete request to the answer.",
+            ["verb"],
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self.decisions = Counter(
+            "stowage_decisions_total", "Prioritize answers, by what gave them.", ["rung"], registry=registry
+        )
+        self.policy_failures = Counter(
+            "stowage_policy_failures_total", "Answers of a policy that could not be used.", ["rung"], registry=registry
+        )
+        self.candidates = Histogram(
+            "stowage_candidates", "Candidates scored per decision.", buckets=CANDIDATE_BUCKETS, registry=registry
+        )
+        self.unknown_nodes = Counter(
+            "stowage_unknown_nodes_total", "Node names in requests that the state does not know.", registry=registry
+        )
+        self.filtered_nodes = Counter(
+            "stowage_filtered_nodes_total", "Nodes left out by filter, lacking devices.", registry=registry
+        )
+        self.assumptions = Counter(
+            "stowage_assumptions_total", "Assumptions ended, by what became of them.", ["outcome"], registry=registry
+        )
+        self.assumed = Gauge("stowage_assumed_pods", "Pods counted by assumption now.", registry=registry)
+        self.nodes = Gauge("stowage_nodes", "Nodes in the state.", registry=registry)
+        self.pods = Gauge("stowage_pods", "Pods on nodes in the state.", registry=registry)
+        self.policy_info = Gauge(
+            "stowage_policy_info", "1 for the policy that is served.", ["name", "digest"], registry=registry
+        )
+        self.decision_log_records = Counter(
+            "stowage_decision_log_records_total",
+            "Records of the decision log, by whether they were written or lost.",
+            ["result"],
+            registry=registry,
+        )
+        self._lists = Counter(
+            "stowage_reflector_lists_total", "Lists begun, by reason.", ["kind", "reason"], registry=registry
+        )
+        self._watches = Counter("stowage_reflector_watches_total", "Watches begun.", ["kind"], registry=registry)
+        self._events = Counter(
+            "stowage_reflector_events_total", "Watch events received.", ["kind", "type"], registry=registry
+        )
+        self._failures = Counter(
+            "stowage_reflector_failures_total",
+            "Failed requests to the API server and objects that could not be read.",
+            ["kind", "reason"],
+            registry=registry,
+        )
+
+    def reflector(self, kind: str) -> "ReflectorMetrics":
+        """The counters of one kind of watched object."""
+        return ReflectorMetrics(kind, self._lists, self._watches, self._events, self._failures)
+
+    def expose(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class ReflectorMetrics(NamedTuple):
+    """Counters of one reflector; safe to use from its thread."""
+
+    kind: str
+    lists: Counter
+    watches: Counter
+    events: Counter
+    failures: Counter
+
+    def listing(self, reason: str) -> None:
+        """A list is begun."""
+        self.lists.labels(self.kind, reason).inc()
+
+    def watching(self) -> None:
+        """A watch is begun."""
+        self.watches.labels(self.kind).inc()
+
+    def event(self, type_: str) -> None:
+        """An event was received."""
+        self.events.labels(self.kind, type_).inc()
+
+    def failure(self, reason: str) -> None:
+        """A request failed, or an object could not be read."""
+        self.failures.labels(self.kind, reason).inc()
