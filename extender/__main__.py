@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "check-policy",
         help="verify a policy file before a rollout",
-        description="Loads the file as serve would, and prints what it is; exit status 2 says that it would be refused.",
+        description="Loads the file as serve would and prints what it is; exit status 2: serve would refuse it.",
         epilog="example:\n  stowage-extender check-policy policy.onnx",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -29,7 +29,16 @@ RANKED_AT_MOST = 10
 
 # What a faulty policy can raise besides its own error. A ladder that lets any of them through would cost a pod its
 # place; what is not in the list (a lost import, a name that does not exist) is a fault of this program.
-POLICY_FAILURES = (PolicyError, ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+POLICY_FAILURES = (
+    PolicyError,
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +90,7 @@ class Decision(NamedTuple):
     failures: tuple[str, ...]
 
 
-NO_RANKING = Ranking(
-    np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64)
-)
+NO_RANKING = Ranking(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64))
 
 
 def rank(scores: ScoreArray, candidates: Candidates) -> Ranking:
@@ -99,15 +106,18 @@ def rank(scores: ScoreArray, candidates: Candidates) -> Ranking:
 
     Example:
         >>> on_nodes = Candidates(np.array([4, 7, 9, 7]), np.array([0, 0, 0, 1]))
-        >>> rank(np.array([0.2, 0.1, 0.5, 0.9]), on_nodes)
-        Ranking(rows=array([7, 9, 4]), devices=array([1, 0, 0]), scores=array([0.9, 0.5, 0.2]), priorities=array([10,  9,  8]))
+        >>> ranking = rank(np.array([0.2, 0.1, 0.5, 0.9]), on_nodes)
+        >>> ranking.rows, ranking.devices, ranking.priorities
+        (array([7, 9, 4]), array([1, 0, 0]), array([10,  9,  8]))
     """
     count = candidates.rows.shape[0]
     if scores.shape != (count,):
         raise PolicyOutputError(f"scores have the shape {scores.shape}: expected ({count},), one per candidate")
     if not np.isfinite(scores).all():
         bad = np.flatnonzero(~np.isfinite(scores))
-        raise PolicyOutputError(f"{bad.shape[0]} of {count} scores are not finite; the first is number {bad[0]}: {scores[bad[0]]}")
+        raise PolicyOutputError(
+            f"{bad.shape[0]} of {count} scores are not finite; the first is number {bad[0]}: {scores[bad[0]]}"
+        )
     # A node has at most one candidate per device, so this many of the best hold the ten best nodes.
     enough = RANKED_AT_MOST * (int(candidates.devices.max(initial=0)) + 1)
     best: IntArray = np.arange(count)
@@ -173,5 +183,3 @@ def describe_lack(state: ClusterState, pod: PodRequest, row: int) -> str:
     if shares_device(pod):
         return f"no GPU has {pod.gpu_milli} thousandths free: the freest of {free.shape[0]} has {int(free.max())}"
     return f"{pod.gpu_count} whole GPUs wanted: {int(np.sum(free >= pod.gpu_milli))} of {free.shape[0]} are free"
-
-

@@ -68,8 +68,8 @@ def to_base(nano_amount: int) -> int:
 
 def _scaled(digits: int, exponent: int) -> int:
     if exponent >= 0:
-        return int(digits * 10**exponent)
-    return -(-digits // 10**-exponent)
+        return digits * int(10**exponent)
+    return -(-digits // int(10**-exponent))
 
 
 def _rounded(nano_amount: int, unit: int) -> int:

@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     )
     kubeconfig: Path | None = Field(
         default=None,
-        description="kubeconfig file of the cluster; with neither this nor --cluster-file the service account of the pod",
+        description="kubeconfig file; with neither this nor --cluster-file the service account of the pod",
     )
     cluster_file: Path | None = Field(
         default=None,
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     watch_read_timeout: float = Field(
         default=150.0,
         gt=0,
-        description="seconds without a byte after which a watch is begun anew; the API server sends a bookmark a minute",
+        description="seconds of silence after which a watch is begun anew; the API server sends a bookmark a minute",
     )
     shutdown_grace: float = Field(
         default=5.0, ge=0, description="seconds that requests in flight have to finish after SIGTERM"
@@ -115,7 +115,7 @@ def load(flags: dict[str, Any], config_file: Path | None) -> Settings:
         except (OSError, yaml.YAMLError) as error:
             raise SettingsFileError(f"settings file {config_file} cannot be read: {error}") from error
         if not isinstance(values, dict):
-            raise SettingsFileError(f"settings file {config_file} holds a {type(values).__name__}: expected name: value")
+            raise SettingsFileError(f"settings file {config_file} is a {type(values).__name__}: expected name: value")
 
     class FromFile(Settings):
         _file_values = values

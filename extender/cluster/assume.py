@@ -71,7 +71,7 @@ class Assumptions:
         self._deadlines[uid] = self._clock() + self._ttl_seconds
 
     def lift(self, uid: str) -> bool:
-        """Take back the assumption about the pod, so that it does not compete with itself. Returns whether there was one."""
+        """Take back the assumption about the pod, so that it does not compete with itself; tells if there was one."""
         if self._deadlines.pop(uid, None) is None:
             return False
         self._state.remove_pod(uid)

@@ -12,7 +12,6 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
-
 from extender import wire
 from extender.cluster.feed import Event, Gone, Kind, Listed, pod_uid, seen_node, seen_pod, version_of
 from extender.quantity import QuantityError

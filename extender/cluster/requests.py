@@ -90,10 +90,11 @@ def gpu_request(amounts: NanoAmounts) -> tuple[int, int]:
     devices = quantity.to_base(amounts.get(DEVICE_RESOURCE, 0))
     milli = quantity.to_base(amounts.get(SHARE_RESOURCE, 0))
     if devices < 0 or milli < 0:
-        raise RequestError(f"{DEVICE_RESOURCE} is {devices} and {SHARE_RESOURCE} is {milli}: expected no negative amount")
+        raise RequestError(f"{DEVICE_RESOURCE} is {devices}, {SHARE_RESOURCE} is {milli}: expected no negative amount")
     if devices and milli:
         raise RequestError(
-            f"{DEVICE_RESOURCE} is {devices} and {SHARE_RESOURCE} is {milli}: ask for whole devices or for a share, not both"
+            f"{DEVICE_RESOURCE} is {devices} and {SHARE_RESOURCE} is {milli}: expected only one of them, "
+            f"whole devices or a share"
         )
     if milli > WHOLE_DEVICE_MILLI and milli % WHOLE_DEVICE_MILLI:
         raise RequestError(

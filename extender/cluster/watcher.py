@@ -57,8 +57,9 @@ class ApiServer:
             ConfigException: the credentials cannot be renewed.
         """
         headers = {"Accept": "application/json", "User-Agent": "stowage-extender"}
-        for setting in self._configuration.auth_settings().values():
-            headers[setting["key"]] = setting["value"]
+        token = self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
         return self._pool.request(
             "GET",
             self.address.rstrip("/") + request.path,
@@ -79,9 +80,11 @@ def connect(kubeconfig: Path | None, read_timeout_seconds: float) -> ApiServer:
     configuration = Configuration()
     try:
         if kubeconfig is None:
-            load_incluster_config(client_configuration=configuration)
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            load_kube_config(config_file=str(kubeconfig), client_configuration=configuration, persist_config=False)
+            load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=str(kubeconfig), client_configuration=configuration, persist_config=False
+            )
     except (ConfigException, OSError) as error:
         tried = "the service account of a pod" if kubeconfig is None else f"kubeconfig {kubeconfig}"
         raise ClusterAccessError(

@@ -31,7 +31,7 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left; it is only e
 _DISCARDED_AT_MOST = 64 * 1024 * 1024  # of a body that is too large; whoever sends more is cut off
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A request that is not answered; `reason` is shown to the client."""
 
     def __init__(self, status: HTTPStatus, reason: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
@@ -41,7 +41,7 @@ class Refusal(Exception):
         self.headers = headers
 
 
-class ClientDisconnected(Exception):
+class ClientDisconnectedError(Exception):
     """The client left before its request was complete."""
 
 
@@ -102,12 +102,12 @@ class HttpApp:
                 body = await self._read_body(scope, receive)
                 started = time.perf_counter()
                 response = self._find(route, scope)(body, started)
-            except Refusal as refusal:
+            except RefusedError as refusal:
                 error = wire.encode_json({"error": refusal.reason})
                 response = Response(refusal.status, JSON, error, refusal.headers)
             await _send(send, response)
             code = int(response.status)
-        except ClientDisconnected:
+        except ClientDisconnectedError:
             code = CLIENT_CLOSED_REQUEST
         finally:
             self._metrics.requests.labels(verb, code).inc()
@@ -116,13 +116,13 @@ class HttpApp:
     def _find(self, route: Route | None, scope: Scope) -> Callable[[bytes, float], Response]:
         if route is None:
             known = ", ".join(f"{known.method} {path}" for path, known in self._routes.items())
-            raise Refusal(
+            raise RefusedError(
                 HTTPStatus.NOT_FOUND,
                 f"nothing at {scope['path']}: expected one of {known}. Check urlPrefix and the verbs in the extender's "
                 f"section of KubeSchedulerConfiguration",
             )
         if scope["method"] != route.method:
-            raise Refusal(
+            raise RefusedError(
                 HTTPStatus.METHOD_NOT_ALLOWED,
                 f"{scope['method']} {scope['path']}: expected {route.method}",
                 ((b"allow", route.method.encode()),),
@@ -139,7 +139,7 @@ class HttpApp:
         size = 0
         while True:
             if message["type"] == "http.disconnect":
-                raise ClientDisconnected
+                raise ClientDisconnectedError
             chunk: bytes = message.get("body", b"")
             size += len(chunk)
             if size <= self._max_body_bytes:
@@ -152,7 +152,7 @@ class HttpApp:
                 break
             message = await receive()
         if size > self._max_body_bytes:
-            raise Refusal(
+            raise RefusedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"the body has more than {self._max_body_bytes} bytes: set nodeCacheCapable: true, so that requests "
                 f"carry names only, or raise --max-body-bytes",
@@ -170,9 +170,9 @@ class HttpApp:
         except RequestError as error:
             answer = self._scorer.refuse(pod, str(error))
         except QuantityError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"pod {pod.namespace}/{pod.name}: {error}") from error
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"pod {pod.namespace}/{pod.name}: {error}") from error
         except UnknownNodesError as error:
-            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         ranked = [HostPriority(node.name, node.priority) for node in answer.nodes]
         return Response(HTTPStatus.OK, JSON, wire.encode_priorities(ranked))
 
@@ -180,13 +180,11 @@ class HttpApp:
         args = _decode(body)
         pod = _identify(args.pod)
         try:
-            failed = self._scorer.lacking_devices(
-                pod, pod_request(args.pod, self._scorer.resources), args.node_names
-            )
+            failed = self._scorer.lacking_devices(pod, pod_request(args.pod, self._scorer.resources), args.node_names)
         except RequestError as error:
             failed = dict.fromkeys(args.node_names, str(error))
         except QuantityError as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"pod {pod.namespace}/{pod.name}: {error}") from error
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"pod {pod.namespace}/{pod.name}: {error}") from error
         kept = [name not in failed for name in args.node_names] if failed else None
         return Response(HTTPStatus.OK, JSON, wire.encode_filter_result(args, kept, failed))
 
@@ -196,7 +194,7 @@ class HttpApp:
     def _readyz(self, body: bytes, started: float) -> Response:
         ready, reason = readiness(self._feed)
         if not ready:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         return Response(HTTPStatus.OK, JSON, wire.encode_json({"ready": True, "reason": reason}))
 
     def _expose_metrics(self, body: bytes, started: float) -> Response:
@@ -224,13 +222,15 @@ def _decode(body: bytes) -> ExtenderArgs:
     try:
         return wire.decode_args(body)
     except WireError as error:
-        raise Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+        raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
 
 
 def _identify(pod: Pod) -> PodIdentity:
     metadata = pod.metadata
     if not metadata.name and not metadata.uid:
-        raise Refusal(HTTPStatus.BAD_REQUEST, "Pod.metadata has neither name nor uid: expected the pod to be placed")
+        raise RefusedError(
+            HTTPStatus.BAD_REQUEST, "Pod.metadata has neither name nor uid: expected the pod to be placed"
+        )
     return PodIdentity(metadata.namespace, metadata.name, pod_uid(metadata))
 
 

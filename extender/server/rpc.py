@@ -4,12 +4,10 @@ The method is registered by name over the generated messages, so that no generat
 """
 
 import time
-from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from extender.cluster.requests import RequestError, build_request, gpu_request, list_amounts
@@ -29,8 +27,10 @@ class RpcServer:
     def __init__(self, scorer: Scorer, metrics: Metrics, max_body_bytes: int) -> None:
         self._scorer = scorer
         self._metrics = metrics
-        self._server = grpc.aio.server(options=(("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", 0)))
-        self._health = health_aio.HealthServicer()
+        # Without so_reuseport a second extender on the same port is refused rather than given half of the calls.
+        options = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", 0))
+        self._server = grpc.aio.server(options=options)
+        self._health = health.aio.HealthServicer()
         method = grpc.unary_unary_rpc_method_handler(
             self._score,
             request_deserializer=ScoreRequest.FromString,
@@ -38,7 +38,7 @@ class RpcServer:
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Score": method}),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def start(self, address: str) -> int:
         """Listen; returns the port.
@@ -62,13 +62,13 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
 
-    async def _score(self, request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+    async def _score(self, request: ScoreRequest, context: grpc.aio.ServicerContext) -> ScoreResponse:
         started = time.perf_counter()
         code = grpc.StatusCode.UNKNOWN
         try:
             try:
                 response = self._answer(request, started)
-            except (QuantityError, RequestError, _InvalidRequest) as error:
+            except (QuantityError, RequestError, InvalidRequestError) as error:
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 await context.abort(code, str(error))
             except UnknownNodesError as error:
@@ -80,12 +80,15 @@ class RpcServer:
             self._metrics.requests.labels(VERB, code.name).inc()
             self._metrics.request_seconds.labels(VERB).observe(time.perf_counter() - started)
 
-    def _answer(self, request: Any, started: float) -> Any:
-        pod = PodIdentity(request.pod.namespace, request.pod.name, request.pod.uid or f"{request.pod.namespace}/{request.pod.name}")
-        if not (request.pod.uid or request.pod.name):
-            raise _InvalidRequest("pod has neither name nor uid: expected the pod to be placed")
+    def _answer(self, request: ScoreRequest, started: float) -> ScoreResponse:
+        identity = request.pod
+        if not identity.uid and not identity.name:
+            raise InvalidRequestError("pod has neither name nor uid: expected the pod to be placed")
         if not 0.0 <= request.expected_seconds <= _ACCEPTABLE_SECONDS:
-            raise _InvalidRequest(f"expected_seconds is {request.expected_seconds}: expected seconds, 0 for unknown")
+            raise InvalidRequestError(
+                f"expected_seconds is {request.expected_seconds}: expected seconds, 0 for unknown"
+            )
+        pod = PodIdentity(identity.namespace, identity.name, identity.uid or f"{identity.namespace}/{identity.name}")
         amounts = list_amounts(request.requests)
         asked = build_request(
             amounts, gpu_request(amounts), self._scorer.resources, request.priority, request.expected_seconds
@@ -98,5 +101,5 @@ class RpcServer:
         )
 
 
-class _InvalidRequest(ValueError):
+class InvalidRequestError(ValueError):
     """A request lacks what it must have."""

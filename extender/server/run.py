@@ -90,9 +90,7 @@ class Extender:
         self._synced = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
 
-        app = HttpApp(
-            self._scorer, self._state, self._assumptions, self._feed, self._metrics, settings.max_body_bytes
-        )
+        app = HttpApp(self._scorer, self._state, self._assumptions, self._feed, self._metrics, settings.max_body_bytes)
         self._http = _HttpServer(
             uvicorn.Config(
                 app,
@@ -147,7 +145,7 @@ class Extender:
         try:
             bound = await self._rpc.start(_address((host, port)))
         except RuntimeError as error:
-            raise StartError(f"--grpc-port: cannot listen on {host}:{port}: {error}; 0 takes a free port") from error
+            raise StartError(f"--grpc-port: cannot use {host}:{port}: {error}; 0 takes a free port") from error
         self.grpc_address = _address((host, bound))
         self._expire()
         if self._settings.cluster_file is not None:
@@ -232,7 +230,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise StartError(f"--http-port: cannot listen on {host}:{port}: {error.strerror}; 0 takes a free port") from error
+        raise StartError(f"--http-port: cannot use {host}:{port}: {error.strerror}; 0 takes a free port") from error
     return listener
 
 

@@ -73,6 +73,8 @@ class Scorer:
         self._ladder = tuple(ladder)
         self._metrics = metrics
         self._decision_log = decision_log
+        for rung in Rung:
+            metrics.decisions.labels(rung)  # counted from 0, so that the first fallback is a change that alerts see
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -98,8 +100,8 @@ class Scorer:
             self._metrics.unknown_nodes.inc(unknown)
             if known.shape[0] == 0:
                 raise UnknownNodesError(
-                    f"none of the {len(names)} nodes asked about is known, the first is {names[0]!r}: expected nodes of "
-                    f"the cluster that is watched, which has {len(self._state)}"
+                    f"none of the {len(names)} nodes asked about is known, the first is {names[0]!r}: expected nodes "
+                    f"of the cluster that is watched, which has {len(self._state)}"
                 )
         made = decision.decide(self._state, self._ladder, request, known)
         for failed_rung, _ in zip(self._ladder, made.failures, strict=False):
