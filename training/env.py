@@ -35,6 +35,7 @@ from training.simulator.event_loop import (
     describe_candidates,
     park,
     place,
+    typical_of,
 )
 from training.workloads.base import ArrivalProcess, Population, Workload, draw_workload
 
@@ -100,7 +101,7 @@ def _describe(episode, candidates, features, mask, cluster):
     mask[:] = 0.0
     features[:] = 0.0
     if count > 0:
-        features[:count] = describe_candidates(episode, candidates)
+        features[:count] = describe_candidates(episode, candidates, typical_of(episode))
         mask[:count] = 1.0
     resources = episode.allocatable.shape[1]
     for resource in range(resources):
@@ -121,10 +122,18 @@ def _describe(episode, candidates, features, mask, cluster):
 
 
 @njit(cache=True)
-def _begin(batch, index, features, mask, cluster, rows, devices):
-    """Play one freshly loaded episode to its first decision; returns its number of candidates, 0 if it has none."""
+def _begin(batch, index, skip, generator, features, mask, cluster, rows, devices):
+    """Play one freshly loaded episode to a decision, `skip` of them taken at random before.
+
+    Returns the number of candidates, 0 if the episode has no such decision.
+    """
     episode = view_compiled(batch, index)
-    _, candidates = advance(episode, rows.shape[1])
+    state, candidates = advance(episode, rows.shape[1])
+    while skip > 0 and state == DECISION:
+        chosen = int(generator.random() * candidates.rows.shape[0])
+        place(episode, candidates.rows[chosen], candidates.devices[chosen])
+        state, candidates = advance(episode, rows.shape[1])
+        skip -= 1
     count = _describe(episode, candidates, features[index], mask[index], cluster[index])
     rows[index, :count] = candidates.rows
     devices[index, :count] = candidates.devices
@@ -163,6 +172,7 @@ class SimulatorBatch:
         mask: (E, K) float32, 1 for a candidate, 0 for padding.
         cluster: (E, C) float32, the cluster and its queue, for the critic.
         counts: (E,) int64, number of candidates.
+        partial: (E,) bool, whether the episode began with random decisions, so that its summary says nothing.
     """
 
     def __init__(self, batch: int, arguments: EnvArguments, source: WorkloadSource, discount: float, seed: int) -> None:
@@ -188,6 +198,7 @@ class SimulatorBatch:
         self.counts = np.zeros(batch, np.int64)
         self._rows = np.zeros((batch, limit), np.int64)
         self._devices = np.zeros((batch, limit), np.int64)
+        self.partial = np.zeros(batch, np.bool_)
         self.returns = np.zeros(batch)
         self.lengths = np.zeros(batch, np.int64)
 
@@ -214,20 +225,31 @@ class SimulatorBatch:
         """Restart the random draws of one place in the batch."""
         self._generators[index] = np.random.default_rng(seed)
 
-    def reset(self, index: int) -> None:
-        """Replace an episode by a new one, at its first decision.
+    def reset(self, index: int, skip: int = 0) -> None:
+        """Replace an episode by a new one, at its first decision, or later with the ones before taken at random.
 
         Raises:
             ValueError: many draws in a row left nothing to decide; the cluster is too small for the workload.
         """
+        generator = self._generators[index]
         for _ in range(RESETS_AT_MOST):
-            load(view(self._episodes, index), self._source(self._generators[index]))
+            load(view(self._episodes, index), self._source(generator))
             self.counts[index] = _begin(
-                self._episodes, index, self.features, self.mask, self.cluster, self._rows, self._devices
+                self._episodes,
+                index,
+                skip,
+                generator,
+                self.features,
+                self.mask,
+                self.cluster,
+                self._rows,
+                self._devices,
             )
+            self.partial[index] = skip > 0
             if self.counts[index] > 0:
                 self.returns[index], self.lengths[index] = 0.0, 0
                 return
+            skip //= 2  # the episode was over before
         raise ValueError(
             f"{RESETS_AT_MOST} episodes of {self.arguments.pods} pods on {self.arguments.nodes} nodes "
             "had no placement to decide: raise env.nodes or env.pods"
@@ -275,7 +297,7 @@ class SimulatorBatch:
     def state(self) -> dict[str, Any]:
         """A copy of everything that `restore` needs to go on exactly here."""
         arrays = {f"episodes/{name}": array.copy() for name, array in self._episodes._asdict().items()}
-        for name in ("features", "mask", "cluster", "counts", "_rows", "_devices", "returns", "lengths"):
+        for name in ("features", "mask", "cluster", "counts", "_rows", "_devices", "partial", "returns", "lengths"):
             arrays[name] = getattr(self, name).copy()
         return {"arrays": arrays, "generators": [generator.bit_generator.state for generator in self._generators]}
 

@@ -17,17 +17,24 @@ class BatchedVecEnv(VecEnv):
         source: draws the episodes.
         discount: of the algorithm, for potential-based shaping.
         seed: same seed, same episodes.
+        stagger: let the first episodes begin at different points, so that the batch does not fill its clusters and
+            finish in step; these first episodes are left out of `infos`.
     """
 
-    def __init__(self, arguments: EnvArguments, source: WorkloadSource, discount: float, seed: int) -> None:
+    render_mode = None
+
+    def __init__(
+        self, arguments: EnvArguments, source: WorkloadSource, discount: float, seed: int, stagger: bool = False
+    ) -> None:
         self.batch = SimulatorBatch(arguments.parallel, arguments, source, discount, seed)
         self._actions = np.zeros(arguments.parallel, np.int64)
+        self._stagger = stagger
         super().__init__(arguments.parallel, self.batch.observation_space, self.batch.action_space)
 
     def reset(self) -> dict[str, np.ndarray]:
         """Start every episode anew."""
         for index in range(self.num_envs):
-            self.batch.reset(index)
+            self.batch.reset(index, skip=index * self.batch.arguments.pods // self.num_envs if self._stagger else 0)
         return self.observations()
 
     def observations(self) -> dict[str, np.ndarray]:
@@ -47,9 +54,10 @@ class BatchedVecEnv(VecEnv):
                 "terminal_observation": {
                     name: array[index].copy() for name, array in self.batch.observations().items()
                 },
-                "episode": {"r": self.batch.returns[index], "l": int(self.batch.lengths[index])},
-                **self.batch.summary(index),
             }
+            if not self.batch.partial[index]:
+                infos[index]["episode"] = {"r": self.batch.returns[index], "l": int(self.batch.lengths[index])}
+                infos[index].update(self.batch.summary(index))
             self.batch.reset(index)
         return self.observations(), rewards, finished, infos
 

@@ -105,6 +105,7 @@ class OnnxPolicy:
         name: the file's name without its ending.
         digest: SHA-256 of the file.
         metadata: what the file says about itself.
+        typical: the workload's typical pods, which the fragmentation features are measured against.
     """
 
     def __init__(self, name: str, content: bytes) -> None:
@@ -123,7 +124,7 @@ class OnnxPolicy:
             self._verify()
         except PolicyError as error:
             raise PolicyError(f"{name}: {error}") from error
-        self._typical = self.metadata.typical()
+        self.typical = self.metadata.typical()
         for rows in WARM_UP_ROWS:
             self.score_features(np.zeros((rows, len(self.metadata.feature_names)), np.float32))
 
@@ -134,7 +135,7 @@ class OnnxPolicy:
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
         """Score the candidates; (K,) float32."""
-        return self.score_features(placement_features(nodes, pod, candidates, self._typical))
+        return self.score_features(placement_features(nodes, pod, candidates, self.typical))
 
     def score_features(self, features: FeatureArray) -> ScoreArray:
         """Score rows of features; (K, F) -> (K,) float32."""

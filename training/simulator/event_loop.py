@@ -253,7 +253,7 @@ def advance(episode, limit):
 
 
 @njit(cache=True)
-def describe_candidates(episode, candidates):
+def describe_candidates(episode, candidates, typical):
     """The features of the candidates of the head of the queue; (K, F) float32."""
     pod = request_of(episode, head_of_queue(episode))
-    return placement_features(nodes_of(episode), pod, candidates, typical_of(episode))
+    return placement_features(nodes_of(episode), pod, candidates, typical)

@@ -11,6 +11,7 @@ from extender.policies.heuristics import (
     most_allocated,
     random_choice,
 )
+from extender.policies.onnx import OnnxPolicy
 from training.simulator.event_loop import (
     DECISION,
     FINISHED,
@@ -18,7 +19,7 @@ from training.simulator.event_loop import (
     NOW,
     Episode,
     advance,
-    candidates_of_head,
+    describe_candidates,
     head_of_queue,
     nodes_of,
     place,
@@ -106,10 +107,11 @@ def play_policy(episode: Episode, policy: Policy, samples: np.ndarray) -> int:
         state, candidates = advance(episode, limit)
         if state != DECISION:
             return decisions
-        chosen = int(np.argmax(policy.scores(nodes, request_of(episode, head_of_queue(episode)), candidates)))
+        if isinstance(policy, OnnxPolicy):  # the same features, compiled
+            scores = policy.score_features(describe_candidates(episode, candidates, policy.typical))
+        else:
+            scores = policy.scores(nodes, request_of(episode, head_of_queue(episode)), candidates)
+        chosen = int(np.argmax(scores))
         samples[decisions] = episode.clock[NOW], episode.clock[GPU_SECONDS]
         decisions += 1
         place(episode, candidates.rows[chosen], candidates.devices[chosen])
-
-
-__all__ = ["RULE_NUMBERS", "candidates_of_head", "play_policy", "play_rule"]

@@ -1,0 +1,41 @@
+# Everything a person types. `make quickstart` and `make test` install what they need on first use.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+VENV_STAMP := $(VENV)/.installed
+
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+
+quickstart: $(VENV_STAMP) ## Train, export, evaluate and serve a policy: a few minutes, no cluster needed
+	$(PYTHON) -m training.run experiment=quickstart
+
+test: $(VENV_STAMP) ## Run the tests that need no cluster
+	$(PYTHON) -m pytest -q -m "not cluster"
+
+lint: $(VENV_STAMP) ## Check style, types and the layers between modules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+proto: $(VENV_STAMP) ## Generate the Python code of proto/
+	$(PYTHON) -m grpc_tools.protoc -I proto/stowage/v1 --python_out=extender/server --pyi_out=extender/server scoring.proto
+
+install: $(VENV_STAMP) ## Set up the virtual environment only
+
+# uv installs the versions of constraints.txt, from a cache where it can: a second checkout takes seconds.
+$(VENV_STAMP): pyproject.toml constraints.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is $$(python3 -V 2>&1), Stowage needs Python 3.11 or newer" >&2; exit 2; }
+	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt uv
+	$(VENV)/bin/uv pip install -q --python $(PYTHON) -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+clean: ## Remove the virtual environment and what tools left behind; runs/ is kept
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+include tests/cluster/cluster.mk
+
+.PHONY: help quickstart test lint proto install clean

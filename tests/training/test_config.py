@@ -1,0 +1,60 @@
+import hydra
+import pytest
+
+from training.config import Config, ConfigError, explain_unknown_key, register, validate
+from training.run import refuse_what_is_not_configured
+
+
+def compose(*overrides: str) -> Config:
+    register()
+    with hydra.initialize_config_module("training.conf", version_base=None):
+        return validate(hydra.compose("config", overrides=list(overrides)))
+
+
+def test_overrides_of_the_issue_are_understood() -> None:
+    config = compose(
+        "algorithm=ppo", "env.num_resources=5", "env.nodes=32", "training.total_timesteps=200000", "seed=7"
+    )
+    assert (config.env.num_resources, config.env.nodes, config.seed) == (5, 32, 7)
+    assert config.training.total_timesteps == 200_000
+    assert config.run_name == "ppo-seed7"
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_and_all_allowed_ones() -> None:
+    register()
+    with pytest.raises(
+        ConfigError, match=r"env\.nodse: no such key. Did you mean env\.nodes\? Allowed here: env\.nodes"
+    ):
+        refuse_what_is_not_configured(["env.nodse=3"])
+
+
+def test_an_unknown_algorithm_is_refused_with_those_there_are() -> None:
+    register()
+    with pytest.raises(ConfigError, match="ppo"):
+        refuse_what_is_not_configured(["algorithm=a2c"])
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("env.nodes=-3", r"env\.nodes=-3: .*greater than or equal to 2 \(nodes of the training cluster\)"),
+        ("env.num_resources=17", r"env\.num_resources=17: .*less than or equal to 16"),
+        ("algorithm.clip_range=5", r"algorithm\.clip_range=5\.0: .*less than 1"),
+        ("workload.process=weekly", r"workload\.process='weekly': .*poisson\|bursty\|diurnal"),
+        ("env.nodes=abc", r"env\.nodes.*'abc'.*Integer"),
+        ("env.lowest_load=2", r"env\.lowest_load=2\.0 is above env\.highest_load"),
+    ],
+)
+def test_an_impossible_value_is_refused_with_its_limits(override: str, complaint: str) -> None:
+    register()
+    with pytest.raises(ConfigError, match=complaint):
+        refuse_what_is_not_configured([override])
+
+
+def test_an_unknown_section_lists_the_sections() -> None:
+    assert "Allowed here: name, seed, algorithm" in explain_unknown_key("foo.bar")
+
+
+def test_the_digest_tells_trainings_apart_but_not_their_checkpoints() -> None:
+    assert compose("seed=1").digest() != compose("seed=2").digest()
+    assert compose("training.checkpoint_timesteps=5").digest() == compose("name=other").digest()

@@ -1,0 +1,123 @@
+"""The command as a user types it; every run is a real one, only small."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+
+from training.export import weights_digest
+
+LIMIT_SECONDS = 240.0
+SMALL = [
+    "workload.source=synthetic",
+    "training.total_timesteps=3072",
+    "training.checkpoint_timesteps=512",
+    "env.nodes=6",
+    "env.pods=60",
+    "env.parallel=8",
+    "algorithm.n_steps=32",
+    "algorithm.batch_size=64",
+    "evaluation.nodes=8",
+    "evaluation.pods=120",
+    "evaluation.seeds=2",
+    "evaluation.loads=[0.8]",
+]
+
+
+def command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "training.run", *overrides]
+
+
+def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(*overrides), cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
+
+
+def weights(policy_file: Path) -> str:
+    return weights_digest(onnx.load(policy_file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    result = run(folder, "name=whole", "seed=7", *SMALL)
+    assert result.returncode == 0, result.stderr
+    return folder / "runs" / "whole", result.stdout
+
+
+def test_a_run_leaves_everything_in_its_folder(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("config.yaml", "checkpoint.pt", "learning_curve.csv", "tensorboard"),
+        *("policy.onnx", "evaluation.json", "report.html"),
+    }
+    content = json.loads((folder / "evaluation.json").read_text())
+    assert set(content["policies"]) == {"ppo", "random", "kube-scheduler-default", "most-allocated", "best-fit"}
+
+
+def test_a_run_says_which_workload_it_used_and_prints_table_and_ranking(finished: tuple[Path, str]) -> None:
+    _, output = finished
+    assert "built-in generator calibrated on openb's figures" in output
+    assert "LeastAllocated + BalancedAllocation" in output
+    assert "asked the extender about pod-" in output
+    assert "  10  node-" in output
+
+
+def test_a_run_killed_at_any_moment_resumes_to_the_uninterrupted_result(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        command("name=cut", "seed=7", *SMALL), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    curve = tmp_path / "runs" / "cut" / "learning_curve.csv"
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not (curve.is_file() and len(curve.read_text().splitlines()) >= 4):
+        assert process.poll() is None, "the run ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "runs" / "cut" / "policy.onnx").exists()
+
+    resumed = run(tmp_path, "training.resume=runs/cut")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming at" in resumed.stdout
+    assert "resuming at 0 steps" not in resumed.stdout
+    assert weights(tmp_path / "runs" / "cut" / "policy.onnx") == weights(finished[0] / "policy.onnx")
+
+
+def test_resuming_with_other_settings_is_refused(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    result = run(folder.parents[1], f"training.resume=runs/{folder.name}", "algorithm.discount=0.5")
+    assert result.returncode == 2
+    assert "made with another configuration" in result.stderr
+
+
+def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path, "training.resume=runs/none")
+    assert result.returncode == 2
+    assert "no such file; training.resume wants the folder of an interrupted run" in result.stderr
+
+
+def test_a_refused_configuration_exits_2_and_leaves_nothing(tmp_path: Path) -> None:
+    result = run(tmp_path, "env.nodes=1", "name=refused")
+    assert result.returncode == 2
+    assert "env.nodes=1: input should be greater than or equal to 2" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_run_of_the_same_name_is_kept(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    before = (folder / "policy.onnx").read_bytes()
+    result = run(folder.parents[1], "name=whole", "seed=8", *SMALL, "ask=false")
+    assert result.returncode == 0, result.stderr
+    assert (folder.with_name("whole.1") / "policy.onnx").read_bytes() == before

@@ -1,0 +1,151 @@
+"""Start the extender with a policy file and ask it for a ranking, the way kube-scheduler would.
+
+The cluster comes from a file: nodes of the workload, half full. What is sent is a real `ExtenderArgs` body over HTTP;
+what comes back is what kube-scheduler would get.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from extender.policies.base import Policy
+from training.replay.manifests import Manifest, node_manifest, node_name, pod_manifest
+from training.simulator.episodes import episode_of
+from training.simulator.event_loop import (
+    ARRIVED,
+    DECISION,
+    NOWHERE,
+    advance,
+    head_of_queue,
+    nodes_of,
+    place,
+    request_of,
+)
+from training.workloads.base import Workload
+
+START_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 30.0, 10.0, 10.0
+
+
+class AskError(RuntimeError):
+    """The extender did not start or did not answer; the message holds what it printed."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the extender said.
+
+    Attributes:
+        pod: the pod it was asked about.
+        requests: what the pod asks for.
+        candidates: number of nodes that were offered.
+        ranking: host and score, best first.
+    """
+
+    pod: str
+    requests: dict[str, str]
+    candidates: int
+    ranking: list[tuple[str, int]]
+
+
+def ask_extender(policy_file: Path, policy: Policy, workload: Workload) -> Answer:
+    """Fill a simulated cluster half by the policy, then ask a real extender process about the next pod.
+
+    Raises:
+        AskError: the extender did not start, or did not answer with a ranking.
+    """
+    objects, pending, names = half_full_cluster(workload, policy)
+    with tempfile.TemporaryDirectory() as folder:
+        cluster_file = Path(folder) / "cluster.json"
+        cluster_file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        with running_extender(policy_file, cluster_file) as address:
+            body = json.dumps({"Pod": pending, "Nodes": None, "NodeNames": names}).encode()
+            request = urllib.request.Request(
+                f"http://{address}/prioritize", body, {"Content-Type": "application/json"}, method="POST"
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
+                    ranking = json.load(response)
+            except OSError as error:
+                raise AskError(f"the extender at {address} did not answer /prioritize: {error}") from error
+    return Answer(
+        pod=pending["metadata"]["name"],
+        requests=pending["spec"]["containers"][0]["resources"]["requests"],
+        candidates=len(names),
+        ranking=[(entry["Host"], entry["Score"]) for entry in ranking],
+    )
+
+
+def half_full_cluster(workload: Workload, policy: Policy) -> tuple[list[Manifest], Manifest, list[str]]:
+    """Play the first half of a workload, then stop at the next decision.
+
+    Returns:
+        the nodes and the pods on them, the pod that is to be placed, and the names of the nodes that it fits on.
+
+    Raises:
+        ValueError: the workload ends before its second half has a decision.
+    """
+    episode = episode_of(workload)
+    limit = 2 * len(workload.allocatable)
+    while True:
+        state, candidates = advance(episode, limit)
+        if state != DECISION:
+            raise ValueError(f"a workload of {len(workload)} pods left nothing to decide; use more pods")
+        if episode.counters[ARRIVED] >= len(workload) // 2:
+            break
+        scores = policy.scores(nodes_of(episode), request_of(episode, head_of_queue(episode)), candidates)
+        best = int(np.argmax(scores))
+        place(episode, candidates.rows[best], candidates.devices[best])
+    running = [
+        pod
+        for pod in range(int(episode.counters[ARRIVED]))
+        if episode.node[pod] != NOWHERE and episode.started[pod] + workload.duration[pod] > episode.clock[0]
+    ]
+    objects = [node_manifest(workload, row) for row in range(len(workload.allocatable))]
+    objects += [pod_manifest(workload, pod, int(episode.node[pod])) for pod in running]
+    names = [node_name(row) for row in np.unique(candidates.rows)]
+    return objects, pod_manifest(workload, int(head_of_queue(episode))), names
+
+
+@contextmanager
+def running_extender(policy_file: Path, cluster_file: Path) -> Iterator[str]:
+    """A real extender process on a free port of the loopback interface; yields its HTTP address.
+
+    Raises:
+        AskError: it was not ready in time.
+    """
+    command = [sys.executable, "-m", "extender", "serve", "--policy", str(policy_file)]
+    command += ["--cluster-file", str(cluster_file), "--http-port", "0", "--grpc-port", "0"]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=dict(os.environ))
+        alarm = threading.Timer(START_SECONDS, process.kill)
+        alarm.start()
+        try:
+            yield _address(process, log)
+        finally:
+            alarm.cancel()
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _address(process: "subprocess.Popen[str]", log: IO[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("{") and (ready := json.loads(line)).get("ready"):
+            return str(ready["http"])
+    log.seek(0)
+    raise AskError(f"the extender was not ready within {START_SECONDS:.0f} s; it printed:\n{log.read()[-2000:]}")

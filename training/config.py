@@ -1,0 +1,156 @@
+"""The configuration of a training run: one dataclass, checked before anything starts.
+
+Hydra composes it from the command line and `conf/experiment`; the dataclasses hold every default. A key that does not
+exist or a value that makes no sense is refused with what would be allowed.
+"""
+
+import difflib
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, TypeAdapter, ValidationError
+
+from training.algorithms.ppo import PPOArguments
+from training.env import EnvArguments
+from training.evaluation.runner import EvaluationArguments
+from training.networks import NetworkArguments
+from training.workloads.selection import WorkloadArguments
+
+ALGORITHMS = {"ppo": PPOArguments}
+
+
+class ConfigError(ValueError):
+    """The configuration is refused; the message says what was given and what is allowed."""
+
+
+@dataclass
+class TrainingArguments:
+    """How long to train, and how not to lose it."""
+
+    total_timesteps: Annotated[int, Field(ge=1, description="placement decisions to learn from")] = 300_000
+    checkpoint_timesteps: Annotated[int, Field(ge=1, description="at most so many are lost when interrupted")] = 20_000
+    resume: Annotated[str | None, Field(description="folder of an interrupted run, to go on with it")] = None
+    threads: Annotated[int, Field(ge=1, le=256, description="of torch; part of what makes a run repeatable")] = 2
+
+
+@dataclass
+class Config:
+    """Everything about one run."""
+
+    name: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the folder in runs/; else algorithm and seed"),
+    ] = None
+    seed: Annotated[int, Field(ge=0, lt=1_000_000, description="of training; the seeds above are held back")] = 0
+    algorithm: Any = field(default_factory=PPOArguments)
+    env: EnvArguments = field(default_factory=EnvArguments)
+    network: NetworkArguments = field(default_factory=NetworkArguments)
+    workload: WorkloadArguments = field(default_factory=WorkloadArguments)
+    evaluation: EvaluationArguments = field(default_factory=EvaluationArguments)
+    training: TrainingArguments = field(default_factory=TrainingArguments)
+    ask: Annotated[bool, Field(description="start the extender with the result and ask it for a ranking")] = True
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run's folder."""
+        return self.name or f"{self.algorithm.name}-seed{self.seed}"
+
+    def digest(self) -> str:
+        """SHA-256 of what determines the trained policy."""
+        content = asdict(self)
+        for irrelevant in ("name", "evaluation", "ask"):
+            del content[irrelevant]
+        for irrelevant in ("resume", "checkpoint_timesteps"):
+            del content["training"][irrelevant]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def register() -> None:
+    """Make the dataclasses known to Hydra: the root `stowage`, and a group per exchangeable part."""
+    store = ConfigStore.instance()
+    store.store(name="stowage", node=Config)
+    for name, arguments in ALGORITHMS.items():
+        store.store(group="algorithm", name=name, node=arguments)
+
+
+def validate(composed: DictConfig) -> Config:
+    """Turn what Hydra composed into a checked configuration.
+
+    Raises:
+        ConfigError: a value is impossible; every such value is named with its limits.
+    """
+    try:
+        content = OmegaConf.to_container(composed, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error)) from error
+    assert isinstance(content, dict)
+    algorithm = content.pop("algorithm")
+    problems: list[str] = []
+    config, learner = None, None
+    try:
+        config = TypeAdapter(Config).validate_python(content)
+    except ValidationError as error:
+        problems += _problems(error, "", Config)
+    if algorithm["name"] not in ALGORITHMS:
+        raise ConfigError(f"algorithm.name={algorithm['name']!r}: choose one by algorithm={'|'.join(ALGORITHMS)}")
+    arguments = ALGORITHMS[algorithm["name"]]
+    try:
+        learner = TypeAdapter(arguments).validate_python(algorithm)
+    except ValidationError as error:
+        problems += _problems(error, "algorithm.", arguments)
+    if config is None or learner is None:
+        raise ConfigError("\n".join(problems))
+    config.algorithm = learner
+    if config.env.lowest_load > config.env.highest_load:
+        raise ConfigError(
+            f"env.lowest_load={config.env.lowest_load} is above env.highest_load={config.env.highest_load}"
+        )
+    return config
+
+
+def explain_unknown_key(key: str) -> str:
+    """What is allowed instead of a key that does not exist, nearest name first."""
+    *sections, last = key.lstrip("+~").split(".")
+    schema: Any = Config
+    reached: list[str] = []
+    for section in sections:
+        found = {entry.name: entry for entry in fields(schema)}.get(section)
+        inner = PPOArguments if section == "algorithm" else (found.type if found else None)
+        if inner is None or not is_dataclass(inner):
+            last = section
+            break
+        schema, reached = inner, [*reached, section]
+    allowed = [entry.name for entry in fields(schema)]
+    prefix = ".".join([*reached, ""])
+    near = difflib.get_close_matches(last, allowed, n=1)
+    hint = f" Did you mean {prefix}{near[0]}?" if near else ""
+    return f"{key}: no such key.{hint} Allowed here: {', '.join(prefix + name for name in allowed)}"
+
+
+def _problems(error: ValidationError, prefix: str, schema: Any) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        path = ".".join(str(part) for part in problem["loc"])
+        description = _description(schema, [str(part) for part in problem["loc"]])
+        meaning = f" ({description})" if description else ""
+        lines.append(f"{prefix}{path}={problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}{meaning}")
+    return lines
+
+
+def _description(schema: Any, path: list[str]) -> str:
+    for part in path:
+        if not is_dataclass(schema):
+            break
+        entry = {entry.name: entry for entry in fields(schema)}.get(part)
+        if entry is None:
+            break
+        described = getattr(entry.type, "__metadata__", ())
+        if described:
+            return str(described[0].description or "")
+        schema = entry.type
+    return ""

@@ -1,0 +1,1 @@
+"""Workloads as Kubernetes objects, to be played to a real extender or a real cluster."""

@@ -1,0 +1,298 @@
+"""Train a policy, export it, judge it on held-back seeds, report, and ask a real extender for a ranking.
+
+    python -m training.run algorithm=ppo env.num_resources=5 env.nodes=32 training.total_timesteps=200000 seed=7
+    python -m training.run experiment=quickstart
+    python -m training.run training.resume=runs/quickstart
+
+Everything of a run is in `runs/<name>/`: config.yaml, checkpoint.pt, learning_curve.csv, tensorboard/, policy.onnx,
+evaluation.json, report.html. Exit codes: 0 done, 1 failed, 2 the configuration was refused, 130 interrupted.
+"""
+
+import csv
+import math
+import os
+import sys
+import time
+from collections import deque
+from dataclasses import asdict, astuple, fields
+from pathlib import Path
+
+import hydra
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+
+from extender.policies.base import PolicyError
+from extender.policies.onnx import OnnxPolicy
+from training import checkpoint
+from training.algorithms import ppo
+from training.ask import Answer, AskError, ask_extender
+from training.config import Config, ConfigError, explain_unknown_key, register, validate
+from training.env import workload_source
+from training.evaluation.plots import CurvePoint
+from training.evaluation.report import terminal_table, write_report
+from training.evaluation.runner import Evaluation, evaluate
+from training.export import export_policy
+from training.networks import ScoreNetwork
+from training.progress import Tracker, track
+from training.vecenv import BatchedVecEnv
+from training.workloads.base import ArrivalProcess, Population, draw_workload, typical_pods
+from training.workloads.openb import TraceError
+from training.workloads.selection import load_population
+
+RUNS = Path("runs")
+RECENT_EPISODES = 100
+PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
+console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+
+
+class Recorder(BaseCallback):
+    """Follows the training: progress, learning curve, checkpoints."""
+
+    def __init__(
+        self, config: Config, folder: Path, env: BatchedVecEnv, curve: list[CurvePoint], tracker: Tracker
+    ) -> None:
+        super().__init__()
+        self._config, self._folder, self._env, self._tracker = config, folder, env, tracker
+        self.curve = curve
+        self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._waits: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._started = time.monotonic() - (curve[-1].seconds if curve else 0.0)
+        self._saved: int | None = None
+
+    def _on_rollout_start(self) -> None:
+        # Between two rollouts nothing is half done: the only moment at which a checkpoint is exact.
+        due = self._saved is None or self.num_timesteps - self._saved >= self._config.training.checkpoint_timesteps
+        if due:
+            checkpoint.save(self._folder, self.model, self._env, self.curve, self._config.digest())
+            self._saved = self.num_timesteps
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                self._returns.append(info["episode"]["r"])
+                self._waits.append(info["mean_wait_seconds"])
+        seconds = time.monotonic() - self._started
+        gain = f"return {np.mean(self._returns):.2f}, " if self._returns else ""
+        self._tracker.update(self.num_timesteps, f"{gain}{self.num_timesteps / max(seconds, 1e-9):,.0f} steps/s")
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._returns:
+            seconds = time.monotonic() - self._started
+            point = CurvePoint(self.num_timesteps, seconds, float(np.mean(self._returns)), float(np.mean(self._waits)))
+            self.curve.append(point)
+            self.logger.record("rollout/mean_return", point.mean_return)
+            self.logger.record("rollout/mean_wait_seconds", point.mean_wait_seconds)
+            write_curve(self._folder / "learning_curve.csv", self.curve)
+
+
+def write_curve(path: Path, curve: list[CurvePoint]) -> None:
+    """Write the learning curve as CSV; the file appears whole or not at all."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(entry.name for entry in fields(CurvePoint))
+        writer.writerows(astuple(point) for point in curve)
+    partial.replace(path)
+
+
+def run_folder(config: Config) -> Path:
+    """The folder of the run: the one that is resumed, or a new one; an older run of this name is kept aside."""
+    if config.training.resume:
+        return Path(config.training.resume)
+    folder = RUNS / config.run_name
+    if folder.exists():
+        number = 1
+        while (kept := folder.with_name(f"{folder.name}.{number}")).exists():
+            number += 1
+        folder.rename(kept)
+        console.print(f"{folder} exists and is kept as {kept}", highlight=False)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def train(config: Config, population: Population, folder: Path) -> tuple[ScoreNetwork, list[CurvePoint]]:
+    """Train from the start, or from the checkpoint in the folder."""
+    torch.set_num_threads(config.training.threads)
+    source = workload_source(
+        config.env,
+        population,
+        ArrivalProcess(config.workload.process),
+        config.workload.shortest_seconds,
+        config.workload.longest_seconds,
+    )
+    env = BatchedVecEnv(config.env, source, config.algorithm.discount, config.seed, stagger=True)
+    learner = ppo.build(config.algorithm, config.network, env, config.seed)
+    curve: list[CurvePoint] = []
+    if config.training.resume:
+        curve = checkpoint.restore(checkpoint.read(folder, config.digest()), learner, env)
+        console.print(f"resuming at {learner.num_timesteps:,} steps", highlight=False)
+    learner.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
+    rollout = config.algorithm.n_steps * config.env.parallel
+    total = math.ceil(config.training.total_timesteps / rollout) * rollout  # learning stops between rollouts
+    with track(console, f"training {config.algorithm.name}", total, learner.num_timesteps) as tracker:
+        recorder = Recorder(config, folder, env, curve, tracker)
+        network = ppo.train(learner, total, recorder)
+        tracker.update(total)
+    checkpoint.save(folder, learner, env, recorder.curve, config.digest())
+    return network, recorder.curve
+
+
+def judge(config: Config, population: Population, policy: OnnxPolicy) -> Evaluation:
+    """Evaluate the exported policy on held-back seeds."""
+    players = 1 + len(config.evaluation.baselines)
+    episodes = len(config.evaluation.loads) * config.evaluation.seeds * players
+    with track(console, "evaluating", episodes) as tracker:
+        return evaluate(
+            [policy],
+            config.evaluation,
+            population,
+            config.workload,
+            report=lambda done, _total, what: tracker.update(done, what),
+        )
+
+
+def ask(config: Config, population: Population, policy_file: Path, policy: OnnxPolicy) -> Answer:
+    """Start the extender with the policy file and ask it about a pod of a held-back workload."""
+    workload = draw_workload(
+        population,
+        nodes=config.evaluation.nodes,
+        pods=config.evaluation.pods,
+        load=config.evaluation.loads[0],
+        process=ArrivalProcess(config.workload.process),
+        shortest_seconds=config.workload.shortest_seconds,
+        longest_seconds=config.workload.longest_seconds,
+        generator=np.random.default_rng(config.evaluation.first_seed),
+    )
+    return ask_extender(policy_file, policy, workload)
+
+
+def run(config: Config) -> None:
+    """The whole way: train, export, evaluate, report, ask."""
+    population = load_population(config.workload, config.env.num_resources)
+    folder = run_folder(config)
+    console.print(f"workload: {population.name}", highlight=False, soft_wrap=True)
+    if not config.training.resume:
+        OmegaConf.save(OmegaConf.create(asdict(config)), folder / "config.yaml")
+    network, curve = train(config, population, folder)
+
+    policy_file = folder / "policy.onnx"
+    policy = export_policy(
+        network,
+        policy_file,
+        resources=population.resources,
+        typical=typical_pods(population.shapes, population.shape),
+        algorithm=config.algorithm.name,
+        config_digest=config.digest(),
+        workload=population.name,
+    )
+    console.print(f"exported {policy_file}, {policy_file.stat().st_size:,} bytes", highlight=False)
+
+    policy.name = config.algorithm.name
+    evaluation = judge(config, population, policy)
+    evaluation.write(folder / "evaluation.json")
+    write_report(
+        folder / "report.html",
+        name=config.run_name,
+        evaluation=evaluation,
+        curve=curve,
+        facts={
+            "Trained with": f"{config.algorithm.name}, {config.training.total_timesteps:,} decisions on clusters of "
+            f"{config.env.nodes} nodes, seed {config.seed}",
+            "Judged on": f"{config.evaluation.seeds} held-back seeds at each load, {config.evaluation.nodes} nodes, "
+            f"{config.evaluation.pods:,} pods",
+            "Policy file": f"{policy_file}, SHA-256 {policy.digest}",
+            "Configuration": config.digest(),
+        },
+    )
+    console.print(terminal_table(evaluation))
+    console.print(f"report: {folder / 'report.html'}", highlight=False)
+    if config.ask:
+        print_answer(ask(config, population, policy_file, policy))
+
+
+def print_answer(answer: Answer) -> None:
+    """Show the ranking that the extender gave."""
+    wants = ", ".join(f"{name} {amount}" for name, amount in answer.requests.items())
+    console.print(
+        f"asked the extender about {answer.pod} ({wants}) on {answer.candidates} feasible nodes; it ranked:",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for host, score in answer.ranking:
+        console.print(f"  {score:>2}  {host}", highlight=False)
+
+
+def refuse_what_is_not_configured(arguments: list[str]) -> None:
+    """Check the command line before anything starts, and say what is allowed.
+
+    Raises:
+        ConfigError: a key does not exist or a value is impossible.
+    """
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    try:
+        with hydra.initialize_config_module("training.conf", version_base=None):
+            validate(hydra.compose("config", overrides=overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        for override in overrides:
+            key = override.partition("=")[0]
+            if f"Could not override '{key}'" in str(error):
+                raise ConfigError(explain_unknown_key(key)) from error
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise ConfigError(f"{error}{cause}") from error
+
+
+@hydra.main(config_path="conf", config_name="config", version_base=None)
+def composed(config: DictConfig) -> None:
+    """What Hydra calls with the composed configuration, once or once per run of a sweep."""
+    run(validate(with_settings_of_resumed_run(config)))
+
+
+def with_settings_of_resumed_run(config: DictConfig) -> DictConfig:
+    """For a run that is resumed, the settings it was started with, under what the command line says now.
+
+    Raises:
+        CheckpointError: the folder is not that of a run.
+    """
+    if not config.training.resume:
+        return config
+    saved = Path(config.training.resume) / "config.yaml"
+    if not saved.is_file():
+        raise checkpoint.CheckpointError(
+            f"{saved}: no such file; training.resume wants the folder of an interrupted run"
+        )
+    values = [override for override in HydraConfig.get().overrides.task if "." in override.partition("=")[0]]
+    merged = OmegaConf.merge(config, OmegaConf.load(saved), OmegaConf.from_dotlist(values))
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def main() -> None:
+    """Entry of `python -m training.run`."""
+    register()
+    arguments = sys.argv[1:]
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # our own errors are caught below, others deserve their traceback
+    try:
+        if not {"-m", "--multirun", "--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help"} & set(arguments):
+            refuse_what_is_not_configured(arguments)
+        composed()
+    except (ConfigError, TraceError, checkpoint.CheckpointError) as error:
+        print(f"training.run: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (AskError, PolicyError) as error:
+        print(f"training.run: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted; go on with: python -m training.run training.resume=runs/<name>", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
