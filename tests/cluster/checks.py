@@ -1,0 +1,82 @@
+"""What has to hold of the extender in a running cluster, whatever a test did before."""
+
+import time
+from collections.abc import Iterable
+
+from tests.cluster.api import Api
+from tests.cluster.extender_process import Decision, ExtenderProcess
+from tests.cluster.ledger import account, base_units_of_scheduler, differences
+from tests.cluster.replay import Replay
+from tests.cluster.scheduler import Scheduler
+
+AGREE_LIMIT_SECONDS = 20.0
+FIRST_RANKED_SHARE = 0.99
+DECIDED_SHARE = 0.95
+SCHEDULER_VERBS = ("filter", "prioritize")
+
+
+def assert_view_agrees(api: Api, scheduler: Scheduler, extender: ExtenderProcess, least_pods: int = 0) -> None:
+    """The extender's allocatable and requested amounts become the API server's, and so do kube-scheduler's.
+
+    Watches lag, so it is looked at again for a while; what is counted wrong stays wrong.
+
+    Args:
+        least_pods: so many pods hold resources at that moment, or the agreement would prove little.
+    """
+    deadline = time.monotonic() + AGREE_LIMIT_SECONDS
+    while True:
+        pods = api.list_pods()
+        expected = account(api.list_nodes(), pods)
+        found = differences(extender.nodes(), expected)
+        by_scheduler = base_units_of_scheduler(scheduler.requested())
+        found += [
+            f"{name}: kube-scheduler has {by_scheduler[name]}, the API server {view.requested}"
+            for name, view in expected.items()
+            if by_scheduler.get(name, view.requested) != view.requested
+        ]
+        assert time.monotonic() < deadline, "\n".join([f"{len(found)} differences lasted", *found[:10]])
+        if not found:
+            break
+        time.sleep(0.1)
+    holding = sum("nodeName" in pod["spec"] and pod["status"]["phase"] == "Running" for pod in pods)
+    assert holding >= least_pods, f"only {holding} pods were running when the views agreed"
+
+
+def assert_nothing_assumed(extender: ExtenderProcess) -> None:
+    """No reservation is left over once every choice was confirmed or corrected by the watch."""
+    deadline = time.monotonic() + AGREE_LIMIT_SECONDS
+    while extender.assumed():
+        assert time.monotonic() < deadline, f"{extender.assumed()} choices are still only assumed"
+        time.sleep(0.1)
+
+
+def assert_bound_where_ranked_first(replay: Replay, decisions: Iterable[Decision], uids: Iterable[str]) -> None:
+    """Nearly every pod was asked about, and nearly all of those are on the node that was ranked first.
+
+    kube-scheduler does not ask where only one node is feasible, or where it reuses the scores of an identical pod.
+
+    Args:
+        uids: the pods that count.
+    """
+    last = {decision.uid: decision for decision in decisions}
+    pods = list(uids)
+    decided = [uid for uid in pods if uid in last]
+    assert len(decided) >= DECIDED_SHARE * len(pods), f"the extender decided {len(decided)} of {len(pods)} pods"
+    elsewhere = [
+        f"{replay.created[uid]}: {last[uid].chosen} was ranked first, bound to {replay.placements[uid]}"
+        for uid in decided
+        if last[uid].chosen != replay.placements[uid]
+    ]
+    matched = len(decided) - len(elsewhere)
+    assert matched >= FIRST_RANKED_SHARE * len(decided), "\n".join(
+        [f"{matched} of {len(decided)} pods are on the node that was ranked first", *elsewhere[:10]]
+    )
+
+
+def assert_no_fallback(extender: ExtenderProcess) -> None:
+    """The policy decided everything, and every request was answered as it should be."""
+    rungs = {labels["rung"] for labels in extender.counted("stowage_decisions_total")}
+    assert rungs == {"policy"}, f"decided by {rungs}: expected the policy alone"
+    asked = [labels for labels in extender.counted("stowage_requests_total") if labels["verb"] in SCHEDULER_VERBS]
+    assert {labels["code"] for labels in asked} == {"200"}, f"answered {asked}: expected 200 alone"
+    assert {decision.rung for decision in extender.decisions()} == {"policy"}

@@ -1,0 +1,161 @@
+"""A policy that training exported places pods through a real kube-scheduler, and nothing is lost on the way."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.cluster.api import NODES, PODS
+from tests.cluster.checks import (
+    assert_bound_where_ranked_first,
+    assert_no_fallback,
+    assert_nothing_assumed,
+    assert_view_agrees,
+)
+from tests.cluster.extender_process import ExtenderProcess
+from tests.cluster.kwok import make_node
+from tests.cluster.replay import Replay
+from tests.cluster.testbed import Testbed
+from tests.cluster.workload import arrivals, make_pod
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+SEED = 20261121
+NOBODY = "nobody"  # a scheduler that does not exist: the test binds such pods itself
+
+
+def assert_whole(testbed: Testbed, extender: ExtenderProcess) -> None:
+    """The end check of every test: both sides know the same, nothing is assumed, the policy decided everything."""
+    assert_view_agrees(testbed.api, testbed.scheduler, extender)
+    assert_nothing_assumed(extender)
+    assert_no_fallback(extender)
+
+
+def test_a_workload_is_placed_where_the_policy_ranks_first(testbed: Testbed, extender: ExtenderProcess) -> None:
+    failures_before = len(testbed.scheduler.extender_failures())
+    replay = Replay(testbed.api, arrivals(500, 6.0, np.random.default_rng(SEED), longest_seconds=30.0))
+
+    replay.run_until(lambda: len(replay.created) >= 250, limit_seconds=120)
+    assert_view_agrees(testbed.api, testbed.scheduler, extender, least_pods=20)
+    replay.run_until(replay.all_left, limit_seconds=240)
+
+    assert len(replay.placements) == 500
+    assert_bound_where_ranked_first(replay, extender.decisions(), replay.created)
+    assert testbed.scheduler.extender_failures()[failures_before:] == []
+    assert_whole(testbed, extender)
+
+
+def test_a_burst_is_placed_where_the_policy_ranks_first(testbed: Testbed, extender: ExtenderProcess) -> None:
+    replay = Replay(testbed.api, arrivals(100, math.inf, np.random.default_rng(SEED + 1)))
+
+    replay.run_until(replay.all_arrived_and_bound, limit_seconds=60)
+    assert_view_agrees(testbed.api, testbed.scheduler, extender, least_pods=20)
+    replay.run_until(replay.all_left, limit_seconds=120)
+
+    assert_bound_where_ranked_first(replay, extender.decisions(), replay.created)
+    assert_whole(testbed, extender)
+
+
+def test_pods_bound_by_others_are_counted(testbed: Testbed, extender: ExtenderProcess) -> None:
+    api = testbed.api
+    foreign = {f"foreign-{number}": make_pod(f"foreign-{number}", {"cpu": "3", "memory": "2Gi"}) for number in range(4)}
+    for pod in foreign.values():
+        pod["spec"]["schedulerName"] = NOBODY
+    foreign["foreign-2"] = make_pod("foreign-2", {"stowage.dev/gpu-milli": "3000"}, scheduler=NOBODY)
+    foreign["foreign-3"] = make_pod("foreign-3", {"stowage.dev/gpu-milli": "2000"}, scheduler=NOBODY)
+    foreign["foreign-1"]["spec"]["nodeName"] = "general-1"  # as a DaemonSet of old or a static pod
+    for pod in foreign.values():
+        api.create(pod)
+    api.bind("foreign-0", "general-0")
+    for overbooked in ("foreign-2", "foreign-3"):  # 5 devices of 4: nobody but kube-scheduler checks
+        api.bind(overbooked, "gpu-shared-0")
+
+    assert_view_agrees(api, testbed.scheduler, extender, least_pods=4)
+    nodes = extender.nodes()
+    assert nodes["general-0"].requested["cpu"] == nodes["general-1"].requested["cpu"] == 3000
+    assert nodes["gpu-shared-0"].requested["gpu"] == 5000
+
+    replay = Replay(api, arrivals(20, math.inf, np.random.default_rng(SEED + 2)))
+    replay.run_until(replay.all_left, limit_seconds=120)
+    assert_bound_where_ranked_first(replay, extender.decisions(), replay.created)
+    for name in foreign:
+        api.delete(f"{PODS}/{name}")
+    assert_whole(testbed, extender)
+
+
+def test_a_choice_is_counted_until_another_scheduler_overrules_it(testbed: Testbed, extender: ExtenderProcess) -> None:
+    pod = testbed.api.create(make_pod("overruled", {"cpu": "2", "memory": "1Gi"}, scheduler=NOBODY))
+    best, second, *_ = extender.prioritize(pod, [f"general-{number}" for number in range(20)])
+
+    assert extender.nodes()[best["Host"]].requested["cpu"] == 2000
+    assert extender.assumed() == 1
+    testbed.api.bind("overruled", second["Host"])
+    assert_view_agrees(testbed.api, testbed.scheduler, extender, least_pods=1)
+    assert_nothing_assumed(extender)
+
+    assert extender.nodes()[second["Host"]].requested["cpu"] == 2000
+    testbed.api.delete(f"{PODS}/overruled")
+    assert_whole(testbed, extender)
+
+
+def test_a_choice_for_a_pod_that_is_deleted_is_taken_back(testbed: Testbed, extender: ExtenderProcess) -> None:
+    pod = testbed.api.create(make_pod("deleted", {"cpu": "2", "memory": "1Gi"}, scheduler=NOBODY))
+    extender.prioritize(pod, [f"general-{number}" for number in range(20)])
+    assert extender.assumed() == 1
+
+    testbed.api.delete(f"{PODS}/deleted")
+
+    assert_nothing_assumed(extender)
+    assert_whole(testbed, extender)
+
+
+def test_deleted_nodes_are_forgotten_and_come_back(testbed: Testbed, extender: ExtenderProcess) -> None:
+    api = testbed.api
+    replay = Replay(api, arrivals(80, 8.0, np.random.default_rng(SEED + 3)))
+    replay.run_until(lambda: len(replay.placements) >= 40, limit_seconds=60)
+    occupied = sorted(replay.running_on())[:3]
+    empty = next(node for node in extender.nodes() if node not in replay.running_on())
+    shapes = {node["metadata"]["name"]: node for node in api.list_nodes()}
+    deleted = {name: shapes[name] for name in (*occupied, empty)}
+
+    for name in deleted:
+        api.delete(f"{NODES}/{name}")
+    assert_view_agrees(api, testbed.scheduler, extender, least_pods=10)
+    assert not deleted.keys() & extender.nodes().keys()
+
+    # Two come back while the pods that were on them are still there, one after they have been cleared away.
+    for name in occupied[:2]:
+        api.create(make_node(testbed.shapes[instance_type(deleted[name])], name))
+    assert_view_agrees(api, testbed.scheduler, extender, least_pods=10)
+    assert any(extender.nodes()[name].requested["cpu"] for name in occupied[:2])
+    replay.collect_orphans(occupied[2])
+    for name in (occupied[2], empty):
+        api.create(make_node(testbed.shapes[instance_type(deleted[name])], name))
+    assert_view_agrees(api, testbed.scheduler, extender)
+
+    replay.run_until(replay.all_left, limit_seconds=120)
+    assert_bound_where_ranked_first(replay, extender.decisions(), replay.created)
+    assert_whole(testbed, extender)
+
+
+def test_a_killed_extender_picks_up_where_the_cluster_is(testbed: Testbed, extender: ExtenderProcess) -> None:
+    replay = Replay(testbed.api, arrivals(150, 8.0, np.random.default_rng(SEED + 4)))
+    replay.run_until(lambda: len(replay.placements) >= 50, limit_seconds=60)
+    extender.kill()
+    before = set(replay.placements)
+    replay.run_until(lambda: len(replay.placements) >= 75, limit_seconds=60)  # kube-scheduler goes on alone
+
+    extender.start()
+    extender.wait_ready()
+    assert_view_agrees(testbed.api, testbed.scheduler, extender, least_pods=20)
+    blind = set(replay.created) - before
+    replay.run_until(replay.all_left, limit_seconds=120)
+
+    assert len(replay.placements) == 150
+    assert_bound_where_ranked_first(replay, extender.decisions(), replay.created.keys() - blind)
+    assert_whole(testbed, extender)
+
+
+def instance_type(node: dict[str, dict[str, dict[str, str]]]) -> str:
+    """The name of the node's shape."""
+    return node["metadata"]["labels"]["node.kubernetes.io/instance-type"]
