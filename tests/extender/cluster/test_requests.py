@@ -1,0 +1,183 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from extender import wire
+from extender.cluster.requests import (
+    BASE_RESOURCES,
+    RequestError,
+    bound_pod_request,
+    expected_seconds,
+    has_ended,
+    node_capacity,
+    pod_request,
+)
+from extender.placement import PodRequest
+from extender.quantity import QuantityError
+from tests.extender.objects import GIB, node, pod
+
+
+def container(limits: dict[str, str] | None = None, sidecar: bool = False, **requests: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"resources": {"requests": requests}}
+    if limits is not None:
+        made["resources"]["limits"] = limits
+    return made | {"restartPolicy": "Always"} if sidecar else made
+
+
+def ask(columns: tuple[str, ...] = BASE_RESOURCES, **spec: Any) -> PodRequest:
+    return pod_request(wire.decode_pod(json.dumps({"metadata": {"name": "p"}, "spec": spec}).encode()), columns)
+
+
+def cpu(**spec: Any) -> int:
+    return int(ask(**spec).request[0])
+
+
+def test_containers_are_added_up() -> None:
+    asked = ask(containers=[container(cpu="500m", memory="1Gi"), container(cpu="1", memory="512Mi")])
+
+    assert asked.request.tolist() == [1500, 3 * GIB // 2, 0]
+
+
+def test_parts_of_a_milli_are_added_up_before_rounding() -> None:
+    assert cpu(containers=[container(cpu="100200u"), container(cpu="100200u")]) == 201
+
+
+def test_a_pod_without_requests_asks_for_nothing() -> None:
+    assert ask(containers=[{}]).request.tolist() == [0, 0, 0]
+    assert ask().request.tolist() == [0, 0, 0]
+
+
+def test_the_largest_init_container_counts_when_it_exceeds_the_containers() -> None:
+    inits = [container(cpu="3"), container(cpu="2")]
+
+    assert cpu(containers=[container(cpu="1")], initContainers=inits) == 3000
+    assert cpu(containers=[container(cpu="4")], initContainers=inits) == 4000
+
+
+def test_sidecars_run_beside_the_containers_and_the_init_containers_after_them() -> None:
+    sidecar, init = container(cpu="1", sidecar=True), container(cpu="3")
+
+    assert cpu(containers=[container(cpu="1")], initContainers=[sidecar]) == 2000
+    assert cpu(containers=[container(cpu="1")], initContainers=[sidecar, init]) == 4000
+    assert cpu(containers=[container(cpu="1")], initContainers=[init, sidecar]) == 3000
+    assert cpu(containers=[container(cpu="1")], initContainers=[sidecar, sidecar]) == 3000
+
+
+def test_each_resource_has_its_own_largest_init_container() -> None:
+    asked = ask(
+        containers=[container(cpu="1", memory="4Gi")],
+        initContainers=[container(cpu="2", memory="1Gi"), container(cpu="1", memory="8Gi")],
+    )
+
+    assert asked.request.tolist() == [2000, 8 * GIB, 0]
+
+
+def test_overhead_is_added() -> None:
+    assert cpu(containers=[container(cpu="1")], overhead={"cpu": "250m"}) == 1250
+
+
+def test_pod_level_requests_replace_the_sum_and_overhead_comes_on_top() -> None:
+    asked = ask(
+        containers=[container(cpu="1", memory="1Gi")],
+        resources={"requests": {"cpu": "5", "nvidia.com/gpu": "9"}},
+        overhead={"cpu": "250m"},
+    )
+
+    assert asked.request.tolist() == [5250, GIB, 0]
+
+
+def test_limits_stand_in_for_requests_that_are_not_given() -> None:
+    asked = ask(containers=[container(limits={"cpu": "3", "nvidia.com/gpu": "2"}, cpu="1")])
+
+    assert asked.request.tolist() == [1000, 0, 2000]
+
+
+def test_further_resources_are_read_in_base_units_in_the_policys_order() -> None:
+    columns = (*BASE_RESOURCES, "ephemeral-storage", "example.com/nic")
+    asked = ask(columns, containers=[container(**{"example.com/nic": "2", "ephemeral-storage": "1Ki"})])
+
+    assert asked.request.tolist() == [0, 0, 0, 1024, 2]
+
+
+@pytest.mark.parametrize(
+    ("requests", "devices"),
+    [
+        ({}, (0, 0)),
+        ({"nvidia.com/gpu": "0"}, (0, 0)),
+        ({"nvidia.com/gpu": "1"}, (1, 1000)),
+        ({"nvidia.com/gpu": "8"}, (8, 1000)),
+        ({"stowage.dev/gpu-milli": "250"}, (1, 250)),
+        ({"stowage.dev/gpu-milli": "999"}, (1, 999)),
+        ({"stowage.dev/gpu-milli": "1k"}, (1, 1000)),
+        ({"stowage.dev/gpu-milli": "4000"}, (4, 1000)),
+    ],
+)
+def test_gpus_are_whole_devices_or_a_share_of_one(requests: dict[str, str], devices: tuple[int, int]) -> None:
+    asked = ask(containers=[container(**requests)])
+
+    assert (asked.gpu_count, asked.gpu_milli) == devices
+    assert asked.request[2] == devices[0] * devices[1]
+
+
+@pytest.mark.parametrize(
+    ("requests", "reason"),
+    [
+        ({"stowage.dev/gpu-milli": "1500"}, "gpu-milli is 1500: expected less than 1000"),
+        ({"stowage.dev/gpu-milli": "500", "nvidia.com/gpu": "1"}, "expected only one of them"),
+        ({"nvidia.com/gpu": "-1"}, "expected no negative amount"),
+    ],
+)
+def test_other_gpu_requests_are_refused_with_the_reason(requests: dict[str, str], reason: str) -> None:
+    with pytest.raises(RequestError, match=reason):
+        ask(containers=[container(**requests)])
+
+
+@pytest.mark.parametrize(
+    ("requests", "devices"),
+    [
+        ({"stowage.dev/gpu-milli": "1500"}, 2),
+        ({"stowage.dev/gpu-milli": "500", "nvidia.com/gpu": "1"}, 2),
+        ({"stowage.dev/gpu-milli": "4000"}, 4),
+    ],
+)
+def test_a_pod_that_somebody_placed_anyway_counts_as_whole_devices(requests: dict[str, str], devices: int) -> None:
+    placed = bound_pod_request(wire.decode_pod(json.dumps(pod("p", requests, "n")).encode()), BASE_RESOURCES)
+
+    assert (placed.gpu_count, placed.gpu_milli) == (devices, 1000)
+
+
+def test_a_bad_quantity_is_named_with_its_resource() -> None:
+    with pytest.raises(QuantityError, match="cpu: 'two' is not a quantity"):
+        ask(containers=[container(cpu="two")])
+
+
+@pytest.mark.parametrize(
+    ("phase", "ended"), [("Pending", False), ("Running", False), ("Succeeded", True), ("Failed", True)]
+)
+def test_succeeded_and_failed_pods_have_ended(phase: str, ended: bool) -> None:
+    assert has_ended(wire.decode_pod(json.dumps(pod("p", phase=phase)).encode())) is ended
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("1.5e3", 1500.0), ("soon", 0.0), ("-5", 0.0), ("nan", 0.0), ("inf", 0.0)]
+)
+def test_the_expected_duration_is_a_hint_that_may_be_useless(text: str, seconds: float) -> None:
+    made = pod("p")
+    made["metadata"]["annotations"] = {"stowage.dev/expected-seconds": text}
+
+    assert expected_seconds(wire.decode_pod(json.dumps(made).encode())) == seconds
+
+
+@pytest.mark.parametrize(
+    ("extended", "devices"),
+    [({}, 0), ({"gpus": "4"}, 4), ({"gpu_milli": "2000"}, 2), ({"gpus": "1", "gpu_milli": "2999"}, 3)],
+)
+def test_a_nodes_devices_are_its_gpus_and_its_whole_thousands_of_gpu_milli(
+    extended: dict[str, str], devices: int
+) -> None:
+    allocatable, count = node_capacity(wire.decode_node(json.dumps(node("n", **extended)).encode()), BASE_RESOURCES)
+
+    assert count == devices
+    np.testing.assert_array_equal(allocatable, [8000, 32 * GIB, devices * 1000])
