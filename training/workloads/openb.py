@@ -84,8 +84,11 @@ def read_population(folder: Path, mix: str = "default") -> Population:
     table = np.asarray(pods, dtype=np.int64)
     shapes, shape = shapes_from_rows([tuple(row[:4]) for row in pods], MIB)
     created, deleted = table[:, 4], table[:, 5]
-    gaps = np.diff(np.sort(created))
-    busy = gaps[gaps < np.quantile(gaps, 0.99)]  # the trace's sparse first weeks are not its arrival pattern
+    if np.any(deleted < created):
+        line = int(np.argmax(deleted < created)) + 2
+        raise TraceError(f"{folder}/openb_pod_list_{mix}.csv:{line}: column 'deletion_time': before the creation_time")
+    gaps = np.sort(np.diff(np.sort(created)))
+    busy = gaps[: int(0.99 * len(gaps))]  # the trace's sparse first weeks are not its arrival pattern
     return Population(
         name=f"openb ({mix}), {len(devices)} nodes and {len(pods)} pods read from the trace",
         resources=BASE_RESOURCES,
@@ -96,7 +99,7 @@ def read_population(folder: Path, mix: str = "default") -> Population:
         duration=(deleted - created).astype(np.float64),
         priority=table[:, 6].copy(),
         hour_weights=np.bincount(created // 3600 % 24, minlength=24).astype(np.float64),
-        gap_variation=float(busy.var() / busy.mean() ** 2),
+        gap_variation=float(busy.var() / busy.mean() ** 2) if busy.any() else 1.0,
     )
 
 
@@ -106,6 +109,7 @@ def _rows(path: Path, parse: Callable[[Callable[..., int]], Parsed]) -> Iterator
         raise TraceError(f"{path}: no such file; the folder holds {', '.join(present) or 'no CSV file'}")
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
+        line = 1
         for line, row in enumerate(reader, start=2):
 
             def cell(column: str, convert: Callable[[str], int] = int, line: int = line, row: dict = row) -> int:
@@ -125,6 +129,8 @@ def _rows(path: Path, parse: Callable[[Callable[..., int]], Parsed]) -> Iterator
                 return value
 
             yield parse(cell)
+        if line == 1:
+            raise TraceError(f"{path}: there are no rows below the header")
 
 
 __all__ = ["TRACES_VARIABLE", "WHOLE_DEVICE_MILLI", "TraceError", "find_traces", "read_population"]

@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.placement import CPU, GPU
+from tests.training.populations import MIB, population_of
+from training.workloads import base
+from training.workloads.base import (
+    BASE_RESOURCES,
+    ArrivalProcess,
+    Population,
+    Workload,
+    arrival_pattern,
+    draw_workload,
+    node_rows,
+    shapes_from_rows,
+    typical_pods,
+    with_resources,
+)
+from training.workloads.synthetic import generate_population
+
+OPENB_LIKE = generate_population(np.random.default_rng(0))
+MANY = 20_000
+
+
+def draw(population: Population = OPENB_LIKE, seed: int = 0, **changes: object) -> Workload:
+    arguments = {
+        "nodes": 16,
+        "pods": 300,
+        "load": 0.9,
+        "process": ArrivalProcess.POISSON,
+        "shortest_seconds": 30.0,
+        "longest_seconds": 7200.0,
+    }
+    return draw_workload(population, generator=np.random.default_rng(seed), **arguments | changes)
+
+
+def squared_variation(times: np.ndarray) -> float:
+    gaps = np.diff(times)
+    return gaps.var() / gaps.mean() ** 2
+
+
+@given(st.integers(0, 999), st.sampled_from([0.3, 0.9, 1.5]), st.sampled_from(list(ArrivalProcess)))
+def test_arrivals_ascend(seed, load, process):
+    arrival = draw(seed=seed, load=load, process=process).arrival
+    assert np.all(np.diff(arrival) >= 0)
+    assert arrival[0] >= 0
+
+
+@pytest.mark.parametrize("load", [0.5, 0.9, 1.3])
+def test_the_bottleneck_is_offered_exactly_the_asked_for_load(monkeypatch, load):
+    # The last pod arrives at the very end here, which tells how long the arrivals take in all.
+    monkeypatch.setattr(base, "arrival_pattern", lambda pods, *rest: np.linspace(0, 1, pods))
+    for seed in range(20):
+        workload = draw(seed=seed, load=load)
+        work = (workload.shapes.request[workload.shape] * workload.duration[:, None]).sum(axis=0)
+        capacity = workload.allocatable.sum(axis=0) * workload.arrival[-1]
+        offered = work[capacity > 0] / capacity[capacity > 0]
+        assert offered.max() == pytest.approx(load)
+
+
+def test_pods_that_fit_on_no_drawn_node_are_never_drawn():
+    population = population_of(
+        [(4000, 64, 1), (64000, 64, 0)], [(32000, 1, 0, 0), (32000, 1, 1, 1000), (1000, 1, 0, 0)]
+    )
+    for seed in range(20):
+        workload = draw(population, seed, nodes=1, pods=50)
+        for request, gpu_count in zip(workload.shapes.request, workload.shapes.gpu_count, strict=True):
+            drawn = np.any(np.all(workload.shapes.request[workload.shape] == request, axis=1))
+            fits = np.any(np.all(workload.allocatable >= request, axis=1) & (workload.devices >= gpu_count))
+            assert fits or not drawn
+        assert np.any(workload.shape == 0)  # but what fits is
+
+
+def test_a_pod_that_fits_on_no_drawn_node_at_all_is_an_error():
+    population = population_of([(4000, 64, 0)], [(8000, 1, 0, 0)])
+    with pytest.raises(ValueError, match="none of the pods of by hand fits on any of the 1 drawn nodes; draw more"):
+        draw(population, nodes=1)
+
+
+def test_nodes_are_drawn_without_replacement_as_long_as_there_are_enough():
+    nodes = [(1000 * (number + 1), 64, 0) for number in range(10)]
+    population = population_of(nodes, [(1000, 1, 0, 0)])
+    assert sorted(draw(population, nodes=10).allocatable[:, CPU]) == [node[0] for node in nodes]
+    assert len(draw(population, nodes=25).allocatable) == 25
+
+
+def test_shape_duration_and_priority_of_a_pod_stay_together():
+    population = population_of(
+        [(8000, 64, 0)],
+        [(1000, 1, 0, 0), (2000, 1, 0, 0)],
+        durations=[50.0, 500.0],
+        priorities=np.array([0, 1000]),
+    )
+    workload = draw(population, nodes=1)
+    drawn = set(zip(workload.shape.tolist(), workload.duration.tolist(), workload.priority.tolist(), strict=True))
+    assert drawn == {(0, 50.0, 0), (1, 500.0, 1000)}
+
+
+def test_durations_are_clipped():
+    population = population_of([(8000, 64, 0)], [(1000, 1, 0, 0)] * 3, durations=[1.0, 100.0, 1e7])
+    workload = draw(population, nodes=1, shortest_seconds=30.0, longest_seconds=600.0)
+    assert set(workload.duration) == {30.0, 100.0, 600.0}
+
+
+def test_the_same_seed_draws_the_same_workload_and_another_seed_another():
+    first, same, other = draw(seed=1), draw(seed=1), draw(seed=2)
+    for name in ("allocatable", "shape", "arrival", "duration", "priority"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(same, name))
+    assert not np.array_equal(first.arrival, other.arrival)
+
+
+def test_poisson_arrivals_vary_like_a_memoryless_process():
+    assert squared_variation(draw(pods=MANY).arrival) == pytest.approx(1.0, rel=0.08)
+
+
+def test_bursty_arrivals_vary_as_the_population_says():
+    arrival = draw(pods=MANY, process=ArrivalProcess.BURSTY).arrival
+    assert OPENB_LIKE.gap_variation > 1.5
+    assert squared_variation(arrival) == pytest.approx(OPENB_LIKE.gap_variation, rel=0.1)
+
+
+def test_diurnal_arrivals_follow_the_hours_of_the_day():
+    shares = arrival_pattern(MANY, 10 * base.DAY_SECONDS, ArrivalProcess.DIURNAL, OPENB_LIKE, np.random.default_rng(0))
+    hours = (shares * 10 * 24).astype(int) % 24
+    wanted = OPENB_LIKE.hour_weights / OPENB_LIKE.hour_weights.sum()
+    assert np.bincount(hours, minlength=24) / MANY == pytest.approx(wanted, abs=0.006)
+
+
+@given(st.floats(1.0, 1e6), st.integers(1, 50))
+def test_diurnal_arrivals_stay_within_their_time(seconds, pods):
+    shares = arrival_pattern(pods, seconds, ArrivalProcess.DIURNAL, OPENB_LIKE, np.random.default_rng(pods))
+    assert np.all((shares >= 0) & (shares <= 1))
+    assert np.all(np.diff(shares) >= 0)
+
+
+def test_typical_pods_are_the_most_frequent_ones_that_cover_95_percent():
+    pods = [(1000, 1, 0, 0)] * 60 + [(2000, 1, 1, 500)] * 30 + [(3000, 1, 1, 1000)] * 6 + [(4000, 1, 0, 0)] * 4
+    population = population_of([(8000, 64, 8)], pods)
+    typical = typical_pods(population.shapes, population.shape)
+    assert sorted(typical.cpu) == [1000, 2000, 3000]
+    assert typical.share.sum() == pytest.approx(1.0)
+    shares = dict(zip(typical.cpu.tolist(), typical.share.tolist(), strict=True))
+    assert shares == pytest.approx({1000: 60 / 96, 2000: 30 / 96, 3000: 6 / 96})
+
+
+def test_pods_that_differ_in_memory_only_are_one_typical_pod():
+    population = population_of([(8000, 64, 0)], [(1000, 1, 0, 0), (1000, 2, 0, 0)])
+    assert typical_pods(population.shapes, population.shape).share.tolist() == [1.0]
+
+
+def test_typical_pods_are_capped():
+    population = population_of([(8000, 64, 0)], [(1000 + number, 1, 0, 0) for number in range(100)])
+    typical = typical_pods(population.shapes, population.shape, at_most=48)
+    assert len(typical.share) == 48
+    assert typical.share.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("count", [3, 4, 8, 16])
+def test_a_population_is_widened_to_any_number_of_resources_up_to_16(count):
+    wide = with_resources(OPENB_LIKE, count, np.random.default_rng(0))
+    assert len(wide.resources) == len(set(wide.resources)) == count
+    assert wide.resources[:3] == BASE_RESOURCES
+    assert wide.allocatable.shape == (len(OPENB_LIKE.devices), count)
+    assert wide.shapes.request.shape == (len(OPENB_LIKE.shapes), count)
+    np.testing.assert_array_equal(wide.allocatable[:, :3], OPENB_LIKE.allocatable)
+    np.testing.assert_array_equal(wide.shapes.request[:, :3], OPENB_LIKE.shapes.request)
+    workload = draw(wide, nodes=32)
+    assert workload.resources == wide.resources
+    assert np.all(workload.shapes.request[:, 3:] >= 1)
+
+
+def test_further_resources_are_asked_for_along_with_cpu():
+    wide = with_resources(OPENB_LIKE, 6, np.random.default_rng(0))
+    for resource in range(3, 6):
+        assert np.corrcoef(np.log(wide.shapes.request[:, [CPU, resource]].T))[0, 1] > 0.5
+
+
+def test_a_wide_population_is_narrowed_to_the_first_three():
+    wide = with_resources(OPENB_LIKE, 6, np.random.default_rng(0))
+    narrow = with_resources(wide, 3, np.random.default_rng(0))
+    assert narrow.resources == BASE_RESOURCES
+    np.testing.assert_array_equal(narrow.shapes.request, OPENB_LIKE.shapes.request)
+
+
+@pytest.mark.parametrize("count", [2, 17])
+def test_other_numbers_of_resources_are_refused(count):
+    with pytest.raises(ValueError, match=f"3 to 16 resources .* not {count}"):
+        with_resources(OPENB_LIKE, count, np.random.default_rng(0))
+
+
+def test_pods_with_equal_requests_share_a_shape():
+    shapes, shape = shapes_from_rows([(2000, 5, 2, 1000), (1000, 7, 0, 0), (2000, 5, 2, 1000)], MIB)
+    assert len(shapes) == 2
+    assert shapes.request[shape].tolist() == [[2000, 5 * MIB, 2000], [1000, 7 * MIB, 0], [2000, 5 * MIB, 2000]]
+    assert shapes.gpu_count[shape].tolist() == [2, 0, 2]
+
+
+def test_nodes_are_in_base_units():
+    allocatable, devices = node_rows([(96000, 3, 8)], MIB)
+    assert allocatable.tolist() == [[96000, 3 * MIB, 8000]]
+    assert devices.tolist() == [8]
+    assert allocatable[0, GPU] == 1000 * devices[0]
