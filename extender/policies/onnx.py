@@ -21,10 +21,11 @@ from extender.features import (
     order_typical_pods,
     placement_features,
 )
-from extender.placement import Candidates, NodeArrays, PodRequest
+from extender.placement import GPU, Candidates, NodeArrays, PodRequest
 from extender.policies.base import PolicyError, ScoreArray
 
 INPUT, OUTPUT = "candidates", "scores"
+FIRST_RESOURCES = ("cpu", "memory", "gpu")  # the columns that `placement` knows by their position
 MAX_BYTES = 1024 * 1024
 WARM_UP_ROWS = (1, 2, 500)
 
@@ -126,7 +127,7 @@ class OnnxPolicy:
             raise PolicyError(f"{name}: {error}") from error
         self.typical = self.metadata.typical()
         for rows in WARM_UP_ROWS:
-            self.score_features(np.zeros((rows, len(self.metadata.feature_names)), np.float32))
+            self._warm_up(rows)
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -142,10 +143,20 @@ class OnnxPolicy:
         scores: ScoreArray = self._session.run((OUTPUT,), {INPUT: features})[0]
         return scores
 
+    def _warm_up(self, rows: int) -> None:
+        try:
+            scores = self.score_features(np.zeros((rows, len(self.metadata.feature_names)), np.float32))
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
+            raise PolicyError(f"{self.name}: cannot score {rows} candidates: {error}") from error
+        if scores.shape != (rows,) or not np.all(np.isfinite(scores)):
+            raise PolicyError(f"{self.name}: {rows} candidates got {scores}, expected {rows} finite score(s)")
+
     def _verify(self) -> None:
         metadata = self.metadata
         if metadata.schema_version != SCHEMA_VERSION:
             raise PolicyError(f"schema_version is {metadata.schema_version}, this extender serves {SCHEMA_VERSION}")
+        if metadata.resources[: GPU + 1] != FIRST_RESOURCES:
+            raise PolicyError(f"resources are {metadata.resources}, expected {FIRST_RESOURCES} first")
         expected = feature_names(metadata.resources)
         for position, (given, wanted) in enumerate(zip(metadata.feature_names, expected, strict=False)):
             if given != wanted:
@@ -156,9 +167,9 @@ class OnnxPolicy:
             ("input", self._session.get_inputs(), INPUT, 2),
             ("output", self._session.get_outputs(), OUTPUT, 1),
         ):
-            given = [(port.name, port.type, len(port.shape)) for port in ports]
-            if given != [(name, "tensor(float)", rank)]:
-                raise PolicyError(f"{kind} is {given}, expected one float tensor {name!r} of {rank} dimension(s)")
+            found = [(port.name, port.type, len(port.shape)) for port in ports]
+            if found != [(name, "tensor(float)", rank)]:
+                raise PolicyError(f"{kind} is {found}, expected one float tensor {name!r} of {rank} dimension(s)")
         if self._session.get_inputs()[0].shape[1] != len(expected):
             raise PolicyError(f"input has {self._session.get_inputs()[0].shape[1]} columns, expected {len(expected)}")
 

@@ -1,0 +1,150 @@
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto
+
+from extender.features import SCHEMA_VERSION, feature_names, placement_features
+from extender.placement import list_candidates
+from extender.policies.base import PolicyError
+from extender.policies.onnx import MAX_BYTES, OnnxPolicy, PolicyMetadata, load_policy
+from tests.clusters import clusters, pods
+from tests.policy_files import FEATURES, RESOURCES, metadata_of, policy_file
+
+PLENTY = 1000
+
+
+def properties_with(**changes: object) -> dict[str, str]:
+    return metadata_of(**changes).to_properties()
+
+
+@given(st.integers(1, 600))
+def test_any_number_of_candidates_is_scored(count):
+    policy = OnnxPolicy("sum", policy_file())
+    features = np.random.default_rng(count).random((count, FEATURES), np.float32)
+    np.testing.assert_allclose(policy.score_features(features), features.sum(axis=1), rtol=1e-5)
+
+
+@given(nodes=clusters(), pod=pods())
+def test_scores_are_of_the_features_measured_with_the_files_own_typical_pods(nodes, pod):
+    weights = np.random.default_rng(0).random(FEATURES, np.float32)
+    policy = OnnxPolicy("weighted", policy_file(weights))
+    candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
+    features = placement_features(nodes, pod, candidates, policy.metadata.typical())
+    np.testing.assert_allclose(policy.scores(nodes, pod, candidates), features @ weights, atol=1e-4)
+
+
+def test_metadata_come_back_as_they_were_written():
+    policy = OnnxPolicy("sum", policy_file())
+    assert policy.metadata == metadata_of()
+    assert policy.resources == RESOURCES
+
+
+def test_typical_pods_are_put_in_the_order_that_the_features_want():
+    typical = metadata_of().typical()
+    assert typical.gpu_milli.tolist() == [0, 500]
+    assert (typical.cpu.tolist(), typical.gpu_count.tolist(), typical.share.tolist()) == (
+        [2000, 4000],
+        [0, 1],
+        [0.25, 0.75],
+    )
+
+
+def test_a_policy_is_known_by_its_file(tmp_path):
+    content = policy_file()
+    path = tmp_path / "night.onnx"
+    path.write_bytes(content)
+    policy = load_policy(path)
+    assert (policy.name, policy.digest) == ("night", hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        (
+            properties_with(schema_version=SCHEMA_VERSION + 1),
+            f"schema_version is {SCHEMA_VERSION + 1}, .* {SCHEMA_VERSION}",
+        ),
+        (
+            properties_with(feature_names=(*feature_names(RESOURCES)[:4], "memory/age", *feature_names(RESOURCES)[5:])),
+            r"feature_names\[4\] is 'memory/age', .* 'memory/free-after'",
+        ),
+        (
+            properties_with(feature_names=feature_names(RESOURCES)[:-1]),
+            f"feature_names has {FEATURES - 1} .* {FEATURES}",
+        ),
+        (properties_with(resources=(*RESOURCES, "licences")), r"feature_names\[9\] is 'node/whole-devices-before'"),
+        ({}, "metadata lack schema_version, feature_names.*training.run"),
+        ({**properties_with(), "schema_version": '"one"'}, r"Expected `int`, got `str` - at `\$\.schema_version`"),
+        ({**properties_with(), "typical_pods": "{"}, "metadata cannot be read"),
+    ],
+    ids=["schema", "feature-renamed", "feature-missing", "resource-added", "none", "wrong-type", "no-json"],
+)
+def test_other_metadata_are_refused_with_the_field_that_differs(properties, message):
+    with pytest.raises(PolicyError, match=f"^foreign: .*{message}"):
+        OnnxPolicy("foreign", policy_file(properties=properties))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input_name": "state"}, "input is .*'state'.*'candidates'"),
+        ({"output_name": "logits"}, "output is .*'logits'.*'scores'"),
+        ({"squeeze": False}, r"output is .*expected .* 1 dimension"),
+        ({"element": TensorProto.DOUBLE}, r"input is .*tensor\(double\).*float"),
+        ({"weights": np.ones(FEATURES - 1)}, f"input has {FEATURES - 1} columns, expected {FEATURES}"),
+        ({"rows": 7}, "cannot score 1 candidates"),
+        ({"weights": np.full(FEATURES, np.nan)}, r"1 candidates got \[nan\], expected 1 finite"),
+    ],
+    ids=["input-name", "output-name", "output-rank", "element-type", "columns", "fixed-rows", "not-a-number"],
+)
+def test_another_graph_is_refused_with_what_differs(changes, message):
+    with pytest.raises(PolicyError, match=f"^foreign: .*{message}"):
+        OnnxPolicy("foreign", policy_file(**changes))
+
+
+@pytest.mark.parametrize("resources", [("memory", "cpu", "gpu"), ("cpu", "memory")])
+def test_resources_in_another_order_are_refused(resources):
+    names = feature_names(resources)
+    properties = properties_with(resources=resources, feature_names=names)
+    with pytest.raises(PolicyError, match=r"resources are .* expected .*'cpu', 'memory', 'gpu'"):
+        OnnxPolicy("foreign", policy_file(np.ones(len(names)), properties=properties))
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", policy_file()[:-1], policy_file()[: len(policy_file()) // 2]])
+def test_what_is_no_graph_is_refused(content):
+    with pytest.raises(PolicyError, match="foreign: not a graph"):
+        OnnxPolicy("foreign", content)
+
+
+def test_weights_beside_the_file_are_refused():
+    model = onnx.load_from_string(policy_file())
+    weights = model.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="/etc/hostname")
+    with pytest.raises(PolicyError, match="foreign: not a graph"):
+        OnnxPolicy("foreign", model.SerializeToString())
+
+
+def test_a_file_beyond_the_limit_is_refused_unread(tmp_path):
+    path = tmp_path / "large.onnx"
+    path.write_bytes(b"\0" * (MAX_BYTES + 1))
+    with pytest.raises(PolicyError, match=f"{MAX_BYTES + 1} bytes, .* at most {MAX_BYTES}"):
+        load_policy(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(PolicyError, match=r"absent\.onnx: cannot be read: No such file"):
+        load_policy(tmp_path / "absent.onnx")
+
+
+def test_every_metadata_field_is_needed():
+    for field in PolicyMetadata.__struct_fields__:
+        properties = properties_with()
+        del properties[field]
+        with pytest.raises(PolicyError, match=f"metadata lack {field};"):
+            PolicyMetadata.from_properties(properties)
