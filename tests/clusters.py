@@ -1,0 +1,124 @@
+"""Clusters and pods for tests: one node a line by hand, or any by Hypothesis."""
+
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from extender.features import TypicalPods
+from extender.placement import ABSENT_DEVICE, ANY_DEVICE, WHOLE_DEVICE_MILLI, NodeArrays, PodRequest
+
+GIB = 1024**3
+PARTS = (100, 250, 300, 500, 700, 1000)  # few sizes, so that devices with equally much left are common
+
+
+class Node(NamedTuple):
+    """A node with what is in use on it."""
+
+    cpu: int
+    memory: int
+    devices: tuple[int, ...] = ()
+    cpu_used: int = 0
+    memory_used: int = 0
+
+
+def cluster_of(*nodes: Node, device_slots: int = 8) -> NodeArrays:
+    """The arrays of these nodes; `devices` is what is left of each, in thousandths."""
+    device_free = np.full((len(nodes), device_slots), ABSENT_DEVICE)
+    for row, node in enumerate(nodes):
+        device_free[row, : len(node.devices)] = node.devices
+    capacity = [len(node.devices) * WHOLE_DEVICE_MILLI for node in nodes]
+    return NodeArrays(
+        np.array([(node.cpu, node.memory, gpu) for node, gpu in zip(nodes, capacity, strict=True)]),
+        np.array(
+            [
+                (node.cpu_used, node.memory_used, gpu - sum(node.devices))
+                for node, gpu in zip(nodes, capacity, strict=True)
+            ]
+        ),
+        device_free,
+    )
+
+
+def pod_of(
+    cpu: int = 0, memory: int = 0, gpu_count: int = 0, gpu_milli: int = 0, priority: int = 0, seconds: float = 0.0
+) -> PodRequest:
+    """A pod that asks for CPU, memory and devices."""
+    return PodRequest(np.array([cpu, memory, gpu_count * gpu_milli]), gpu_count, gpu_milli, priority, seconds)
+
+
+def typical_of(*pods: tuple[int, int, int, float]) -> TypicalPods:
+    """Typical pods given as (cpu, GPU count, milli of each GPU, share)."""
+    cpu, gpu_count, gpu_milli, share = zip(*pods, strict=True)
+    return TypicalPods(np.array(cpu), np.array(gpu_count), np.array(gpu_milli), np.array(share))
+
+
+def copy_of(nodes: NodeArrays) -> NodeArrays:
+    return NodeArrays(*(array.copy() for array in nodes))
+
+
+@st.composite
+def nodes(draw: st.DrawFn) -> Node:
+    """A node in any state that pods could have left it in."""
+    cpu, memory = draw(st.integers(0, 8)) * 1000, draw(st.integers(0, 8)) * GIB
+    free_device = st.sampled_from((0, 300, 500, 700, 1000))
+    return Node(
+        cpu,
+        memory,
+        tuple(draw(st.lists(free_device, max_size=4))),
+        draw(st.integers(0, cpu)),
+        draw(st.integers(0, memory)),
+    )
+
+
+def clusters(at_most: int = 5) -> st.SearchStrategy[NodeArrays]:
+    """Clusters of at least one node, with room for four devices on each."""
+    return st.lists(nodes(), min_size=1, max_size=at_most).map(lambda drawn: cluster_of(*drawn, device_slots=4))
+
+
+@st.composite
+def pods(draw: st.DrawFn) -> PodRequest:
+    """Pods without GPU, with part of a device, with one device and with several."""
+    gpu_count = draw(st.integers(0, 3))
+    gpu_milli = draw(st.sampled_from(PARTS)) if gpu_count == 1 else WHOLE_DEVICE_MILLI * (gpu_count > 0)
+    return pod_of(
+        draw(st.integers(0, 6)) * 500,
+        draw(st.integers(0, 6)) * GIB // 2,
+        gpu_count,
+        gpu_milli,
+        draw(st.sampled_from((-1000, 0, 1000, 2_000_000_000))),
+        draw(st.sampled_from((0.0, 60.0, 1e9))),
+    )
+
+
+@st.composite
+def typical_pods(draw: st.DrawFn) -> TypicalPods:
+    """Typical pods in any order, sizes mixed."""
+    drawn = draw(st.lists(st.tuples(pods(), st.integers(1, 9)), min_size=1, max_size=6))
+    total = sum(count for _, count in drawn)
+    return typical_of(*((int(pod.request[0]), pod.gpu_count, pod.gpu_milli, count / total) for pod, count in drawn))
+
+
+def every_choice(cluster: NodeArrays, pod: PodRequest, rows: list[int]) -> tuple[list, list]:
+    """Where a pod fits, the slow and obvious way: the tightest (row, device) of each node, and the looser ones.
+
+    Of devices with equally much left the first stands for all.
+    """
+    tightest, looser = [], []
+    for row in rows:
+        free = cluster.allocatable[row] - cluster.requested[row]
+        if any(amount > room for amount, room in zip(pod.request, free, strict=True) if amount > 0):
+            continue
+        enough = [device for device, left in enumerate(cluster.device_free[row]) if left >= pod.gpu_milli]
+        if len(enough) < pod.gpu_count:
+            continue
+        if pod.gpu_count != 1 or pod.gpu_milli == WHOLE_DEVICE_MILLI:
+            tightest.append((row, ANY_DEVICE))
+            continue
+        first_with: dict[int, int] = {}
+        for device in enough:
+            first_with.setdefault(int(cluster.device_free[row, device]), device)
+        levels = sorted(first_with)
+        tightest.append((row, first_with[levels[0]]))
+        looser += [(row, first_with[level]) for level in levels[1:]]
+    return tightest, looser

@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extender.features import (
+    TypicalPods,
+    feature_count,
+    feature_names,
+    fragmentation,
+    free_fractions,
+    imbalances,
+    order_typical_pods,
+    placement_features,
+)
+from extender.placement import ANY_DEVICE, Candidates, NodeArrays, list_candidates
+from tests.clusters import GIB, Node, cluster_of, clusters, copy_of, pod_of, pods, typical_of, typical_pods
+
+RESOURCES = ("cpu", "memory", "gpu")
+PLENTY = 1000
+# Two devices, one of them partly in use; half of what usually comes shares a device.
+TWO_DEVICES = Node(16000, 64 * GIB, (1000, 400), cpu_used=8000, memory_used=16 * GIB)
+USUAL = typical_of((4000, 1, 500, 0.5), (4000, 2, 1000, 0.25), (2000, 0, 0, 0.25))
+
+
+def candidates_of(*pairs: tuple[int, int]) -> Candidates:
+    rows, devices = zip(*pairs, strict=True)
+    return Candidates(np.array(rows), np.array(devices))
+
+
+def described(nodes: NodeArrays, pod, *pairs: tuple[int, int], typical: TypicalPods = USUAL) -> list[dict[str, float]]:
+    """The features of each candidate, by name."""
+    table = placement_features(nodes, pod, candidates_of(*pairs), typical)
+    return [dict(zip(feature_names(RESOURCES), row.tolist(), strict=True)) for row in table]
+
+
+def slow_fragmentation(cpu_free: int, device_free: list[int], typical: TypicalPods) -> float:
+    """FGD's definition, one device and one typical pod at a time."""
+    parts = [part for part in device_free if part > 0]
+    expected = 0.0
+    for cpu, count, milli, share in zip(*typical, strict=True):
+        large_enough = sum(1 for part in parts if part >= milli)
+        if count == 0 or large_enough < count or cpu_free < cpu:
+            expected += share * sum(parts)
+        else:
+            expected += share * sum(part for part in parts if part < milli)
+    return expected
+
+
+@pytest.mark.parametrize("resources", [3, 5, 16])
+def test_names_count_and_columns_agree(resources):
+    names = feature_names([f"resource-{index}" for index in range(resources)])
+    nodes = NodeArrays(np.ones((2, resources), np.int64), np.zeros((2, resources), np.int64), np.full((2, 8), -1))
+    pod = pod_of()._replace(request=np.zeros(resources, np.int64))
+    columns = placement_features(nodes, pod, candidates_of((0, ANY_DEVICE)), USUAL).shape[1]
+    assert len(set(names)) == len(names) == feature_count(resources) == columns
+
+
+def test_the_node_is_described_before_and_after_the_placement():
+    [seen] = described(cluster_of(TWO_DEVICES), pod_of(4000, 8 * GIB, 1, 500), (0, 0))
+    wanted = {
+        "cpu/free-before": 0.5,
+        "cpu/free-after": 0.25,
+        "cpu/share-taken": 0.25,
+        "memory/free-before": 0.75,
+        "memory/free-after": 0.625,
+        "memory/share-taken": 0.125,
+        "gpu/free-before": 0.7,
+        "gpu/free-after": 0.45,
+        "gpu/share-taken": 0.25,
+        "node/whole-devices-before": 1 / 8,
+        "node/whole-devices-after": 0.0,
+        "node/largest-part-after": 0.5,
+        "node/imbalance-before": np.std([0.5, 0.25, 0.3]),
+        "node/imbalance-after": np.std([0.75, 0.375, 0.55]),
+        "node/empty-before": 0.0,
+        "node/order": 0.0,
+        "node/fragmentation-before": 0.9 / 8,  # worked out below
+        "node/fragmentation-change": 0.65 - 0.9,
+    }
+    assert {name: seen[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pod", "kind"),
+    [
+        (pod_of(1000), "cpu-only"),
+        (pod_of(1000, 0, 1, 999), "shares-device"),
+        (pod_of(1000, 0, 1, 1000), "one-device"),
+        (pod_of(1000, 0, 2, 1000), "several-devices"),
+    ],
+)
+def test_a_pod_is_of_exactly_one_class(pod, kind):
+    [seen] = described(cluster_of(Node(8000, GIB, (1000, 1000))), pod, (0, 0))
+    classes = ("cpu-only", "shares-device", "one-device", "several-devices")
+    assert {name: seen[f"pod/{name}"] for name in classes} == {name: float(name == kind) for name in classes}
+
+
+def test_size_priority_and_duration_of_the_pod_are_on_bounded_scales():
+    nodes = cluster_of(Node(8000, GIB, (1000,) * 8))
+    [seen] = described(nodes, pod_of(gpu_count=4, gpu_milli=1000, priority=500_000_000), (0, ANY_DEVICE))
+    assert (seen["pod/gpu"], seen["pod/priority"], seen["pod/expected-seconds"]) == (0.5, 0.5, 0.0)
+    [week] = described(nodes, pod_of(priority=2_000_000_000, seconds=7 * 86400.0), (0, ANY_DEVICE))
+    assert (week["pod/priority"], week["pod/expected-seconds"]) == (1.0, 1.0)
+    [beyond] = described(nodes, pod_of(priority=-2_000_000_000, seconds=1e9), (0, ANY_DEVICE))
+    assert (beyond["pod/priority"], beyond["pod/expected-seconds"]) == (-1.0, 1.0)
+
+
+def test_an_empty_node_is_seen_as_empty():
+    nodes = cluster_of(Node(8000, GIB), Node(8000, GIB, memory_used=1))
+    first, second = described(nodes, pod_of(1000), (0, ANY_DEVICE), (1, ANY_DEVICE))
+    assert (first["node/empty-before"], second["node/empty-before"]) == (1.0, 0.0)
+
+
+def test_two_devices_of_a_node_are_two_different_candidates():
+    tight, loose = described(cluster_of(TWO_DEVICES), pod_of(1000, GIB, 1, 300), (0, 1), (0, 0))
+    assert (tight["node/largest-part-after"], loose["node/largest-part-after"]) == pytest.approx((1.0, 0.7))
+    assert tight["node/fragmentation-change"] != loose["node/fragmentation-change"]
+
+
+@given(clusters(), pods(), typical_pods(), st.integers(2, 4))
+def test_a_cluster_of_more_equal_nodes_looks_the_same_but_for_the_order(nodes, pod, typical, times):
+    larger = NodeArrays(*(np.concatenate([array] * times) for array in nodes))
+    candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
+    order = feature_names(RESOURCES).index("node/order")
+    small = np.delete(placement_features(nodes, pod, candidates, typical), order, axis=1)
+    large = np.delete(placement_features(larger, pod, candidates, typical), order, axis=1)
+    np.testing.assert_array_equal(small, large)
+
+
+@given(clusters(), pods(), typical_pods(), st.integers(2, 1000))
+def test_larger_nodes_with_proportionally_larger_pods_look_the_same(nodes, pod, typical, times):
+    factor = np.array([times, times, 1])  # devices are devices
+    grown = nodes._replace(allocatable=nodes.allocatable * factor, requested=nodes.requested * factor)
+    grown_pod = pod._replace(request=pod.request * factor)
+    grown_typical = typical._replace(cpu=typical.cpu * times)
+    candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
+    np.testing.assert_allclose(
+        placement_features(nodes, pod, candidates, typical),
+        placement_features(grown, grown_pod, candidates, grown_typical),
+        atol=1e-6,
+    )
+
+
+@given(clusters(), pods(), typical_pods())
+def test_describing_a_placement_changes_nothing(nodes, pod, typical):
+    before = copy_of(nodes)
+    candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
+    placement_features(nodes, pod, candidates, typical)
+    for array, original in zip(nodes, before, strict=True):
+        assert array.tolist() == original.tolist()
+
+
+@given(clusters(), pods(), typical_pods())
+def test_features_are_finite_and_shares_lie_between_none_and_all(nodes, pod, typical):
+    candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
+    table = placement_features(nodes, pod, candidates, typical)
+    assert np.all(np.isfinite(table))
+    change = feature_names(RESOURCES).index("node/fragmentation-change")
+    assert np.all(np.abs(np.delete(table, change, axis=1)) <= 1.0)
+
+
+def test_fragmentation_by_hand():
+    # Free devices 1000 and 400. Sharing pods (half) could use the 1000: 400 is wasted on them. Pods with two devices
+    # (a quarter) and pods without (a quarter) cannot use any: 1400 each. 0.5 * 400 + 0.5 * 1400 = 900.
+    # With 500 of the first device taken: 0.5 * 400 + 0.5 * 900 = 650.
+    # With too little CPU for a sharing pod nothing of the 900 can be used.
+    free = np.array([[1000, 400], [500, 400], [500, 400]])
+    assert fragmentation(np.array([8000, 4000, 3999]), free, USUAL) == pytest.approx([900, 650, 900])
+
+
+@given(
+    st.lists(st.sampled_from((-1, 0, 100, 250, 300, 500, 700, 1000)), min_size=1, max_size=5),
+    st.integers(-1, 6).map(lambda cores: cores * 500),
+    typical_pods(),
+)
+def test_fragmentation_is_what_its_definition_says(device_free, cpu_free, typical):
+    given_as_arrays = fragmentation(np.array([cpu_free]), np.array([device_free]), typical)
+    assert given_as_arrays[0] == pytest.approx(slow_fragmentation(cpu_free, device_free, typical), abs=1e-6)
+
+
+@given(clusters(), typical_pods())
+def test_the_order_of_the_typical_pods_does_not_matter(nodes, typical):
+    cpu_free = nodes.allocatable[:, 0] - nodes.requested[:, 0]
+    ordered = order_typical_pods(typical)
+    assert sorted(zip(*ordered, strict=True)) == sorted(zip(*typical, strict=True))
+    np.testing.assert_allclose(
+        fragmentation(cpu_free, nodes.device_free, typical), fragmentation(cpu_free, nodes.device_free, ordered)
+    )
+
+
+def test_typical_pods_of_one_size_are_put_next_to_each_other():
+    mixed = typical_of((1, 1, 500, 0.25), (2, 1, 1000, 0.25), (3, 1, 500, 0.25), (4, 0, 0, 0.25))
+    assert order_typical_pods(mixed).gpu_milli.tolist() == [0, 500, 500, 1000]
+
+
+def test_the_free_share_is_none_where_nothing_is_or_too_much_is_requested():
+    assert free_fractions(np.array([4, 0, 4]), np.array([1, 0, 5])).tolist() == [0.75, 0.0, 0.0]
+
+
+def test_imbalance_is_the_deviation_of_the_used_shares_of_the_resources_a_node_has():
+    allocatable = np.array([[8, 8, 0], [8, 8, 8], [8, 8, 8], [0, 0, 0]])
+    requested = np.array([[2, 6, 0], [4, 4, 4], [80, 0, 0], [0, 0, 0]])
+    assert imbalances(allocatable, requested) == pytest.approx([0.25, 0.0, np.std([1, 0, 0]), 0.0], abs=1e-7)
