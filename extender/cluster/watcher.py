@@ -22,7 +22,7 @@ from extender.wire import WireError
 
 EVENTS_PER_TURN = 64  # about half a millisecond of the event loop
 CONNECT_TIMEOUT_SECONDS = 10.0
-STOP_TIMEOUT_SECONDS = 2.0
+STOP_TIMEOUT_SECONDS = 0.5
 _CHUNK_BYTES = 1 << 16
 _ERROR_BODY_BYTES = 1 << 16
 
@@ -140,14 +140,17 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, also while it waits for the API server."""
+        """Ask the thread to end, also while it waits for the next event; `join` waits until it has."""
         self._stop.set()
         response = self._response
         if response is not None:
             try:
                 response.shutdown()
-            except (OSError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:  # urllib3 has one for each way to be late
                 log.debug("the watch had already ended: %s", error)
+
+    def join(self) -> None:
+        """Wait a moment for the end. A thread that is still connecting ends with the process."""
         self._thread.join(STOP_TIMEOUT_SECONDS)
 
     def _run(self) -> None:
@@ -169,12 +172,16 @@ class Watcher:
                 log.warning("%s from %s: %d %s", request.path, self._api.address, response.status, reason)
             elif request.watch:
                 for chunk in response.stream(_CHUNK_BYTES):
-                    self._handoff.post(self._list_watch.take_bytes(chunk))
+                    self._post(self._list_watch.take_bytes(chunk))
                     if self._stop.is_set() or self._list_watch.listing:
                         return
                 self._list_watch.watch_ended()
             else:
-                self._handoff.post(self._list_watch.take_page(response.read()))
+                self._post(self._list_watch.take_page(response.read()))
         finally:
             self._response = None
             response.close()
+
+    def _post(self, events: Sequence[Event]) -> None:
+        if not self._stop.is_set():  # the event loop may be closed by then
+            self._handoff.post(events)

@@ -64,21 +64,20 @@ class RpcServer:
 
     async def _score(self, request: ScoreRequest, context: grpc.aio.ServicerContext) -> ScoreResponse:
         started = time.perf_counter()
-        code = grpc.StatusCode.UNKNOWN
+        code, reason, response = grpc.StatusCode.UNKNOWN, "", ScoreResponse()
         try:
-            try:
-                response = self._answer(request, started)
-            except (QuantityError, RequestError, InvalidRequestError) as error:
-                code = grpc.StatusCode.INVALID_ARGUMENT
-                await context.abort(code, str(error))
-            except UnknownNodesError as error:
-                code = grpc.StatusCode.NOT_FOUND
-                await context.abort(code, str(error))
+            response = self._answer(request, started)
             code = grpc.StatusCode.OK
-            return response
+        except (QuantityError, RequestError, InvalidRequestError) as error:
+            code, reason = grpc.StatusCode.INVALID_ARGUMENT, str(error)
+        except UnknownNodesError as error:
+            code, reason = grpc.StatusCode.NOT_FOUND, str(error)
         finally:
             self._metrics.requests.labels(VERB, code.name).inc()
             self._metrics.request_seconds.labels(VERB).observe(time.perf_counter() - started)
+        if code is not grpc.StatusCode.OK:
+            await context.abort(code, reason)
+        return response
 
     def _answer(self, request: ScoreRequest, started: float) -> ScoreResponse:
         identity = request.pod

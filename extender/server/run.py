@@ -158,6 +158,8 @@ class Extender:
             self._expiry.cancel()
         for watcher in self._watchers:
             watcher.stop()
+        for watcher in self._watchers:
+            watcher.join()
         await self._rpc.stop(self._settings.shutdown_grace)
         if self._decision_log is not None:
             self._decision_log.stop()

@@ -86,11 +86,13 @@ def test_milli_and_base_units_round_up() -> None:
     assert to_milli(nano("-100100u")) == -101
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", " ", "1 ", " 1", "1.1.M", "1+1.0M", "0.1mi", "0.1am", "aoeu", ".5i", "1i", "-3.01i", "-3.01e-", "1e", "1E2m"]
-    + ["--1", "٣", "0x10", "1_000", "1,5", "nan", "1\n", "1" * (LONGEST_TEXT + 1)],
+REFUSED = (
+    *("", " ", "1 ", " 1", "1\n", "1.1.M", "1+1.0M", "0.1mi", "0.1am", "aoeu", ".5i", "1i", "-3.01i", "-3.01e-"),
+    *("1e", "1E2m", "--1", "0x10", "1_000", "1,5", "nan", "\N{ARABIC-INDIC DIGIT THREE}", "1" * (LONGEST_TEXT + 1)),
 )
+
+
+@pytest.mark.parametrize("text", REFUSED)
 def test_what_kubernetes_refuses_is_refused(text: str) -> None:
     with pytest.raises(QuantityError, match="is not a quantity: expected a number"):
         nano(text)

@@ -215,7 +215,7 @@ def test_a_line_that_is_no_watch_event_is_an_error(line: bytes) -> None:
 def test_a_list_without_a_version_is_an_error() -> None:
     reflector, _ = list_watch()
     reflector.next_request()
-    with pytest.raises(WireError, match="without metadata.resourceVersion"):
+    with pytest.raises(WireError, match=r"without metadata\.resourceVersion"):
         reflector.take_page(b'{"items": []}')
 
 

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from extender.settings import Settings, SettingsFileError, load
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("policy: from-file\nhttp_port: 1\ngrpc_port: 2\nassume_ttl: 3\n")
+    monkeypatch.setenv("STOWAGE_HTTP_PORT", "11")
+    monkeypatch.setenv("STOWAGE_GRPC_PORT", "12")
+
+    settings = load({"grpc_port": "22"}, path)
+
+    assert (settings.policy, settings.assume_ttl) == ("from-file", 3.0)
+    assert (settings.http_port, settings.grpc_port) == (11, 22)
+
+
+def test_the_defaults_listen_on_loopback_only() -> None:
+    assert load({"policy": "p"}, None).host == "127.0.0.1"
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_setting_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("policy: p\nhttp_prot: 8888\n")
+    with pytest.raises(ValidationError, match="http_prot"):
+        load({}, path)
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: b: c", "\x00"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsFileError, match=r"settings\.yaml"):
+        load({}, path)
+
+
+def test_one_file_does_not_leak_into_the_next_load(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("policy: p\nhttp_port: 1\n")
+    load({}, path)
+
+    assert load({"policy": "p"}, None).http_port == Settings.model_fields["http_port"].default
