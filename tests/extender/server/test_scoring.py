@@ -1,0 +1,131 @@
+import time
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from extender.cluster.assume import Assumptions
+from extender.cluster.feed import ClusterFeed, Kind, Listed
+from extender.cluster.state import ClusterState
+from extender.decision import Rung
+from extender.placement import Candidates, NodeArrays, PodRequest
+from extender.policies.base import Policy, PolicyError, ScoreArray
+from extender.policies.heuristics import HEURISTICS
+from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
+from extender.telemetry.metrics import Metrics
+from tests.extender.objects import request
+
+POD = PodIdentity("default", "p", "uid-p")
+OTHER = PodIdentity("default", "q", "uid-q")
+
+
+class Broken:
+    """A policy that raises, or gives scores that cannot be ranked."""
+
+    name = "broken"
+
+    def __init__(self, raises: bool) -> None:
+        self.raises = raises
+
+    def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
+        if self.raises:
+            raise PolicyError("the graph does not run")
+        return np.full(candidates.rows.shape[0], np.nan)
+
+
+class Bench:
+    """A cluster of two nodes with one GPU each, listed completely."""
+
+    def __init__(self, policy: Policy, fallback: Policy = HEURISTICS["least-allocated"]) -> None:
+        self.now = 0.0
+        self.state = ClusterState(("cpu", "memory", "gpu"))
+        self.metrics = Metrics(CollectorRegistry())
+        self.assumptions = Assumptions(self.state, 30.0, lambda: self.now, lambda outcome: None)
+        self.feed = ClusterFeed(self.state, self.assumptions)
+        ladder = ((Rung.POLICY, policy), (Rung.HEURISTIC, fallback))
+        self.scorer = Scorer(self.state, self.assumptions, self.feed, ladder, "digest", self.metrics, None)
+        for name in ("a", "b"):
+            self.state.put_node(name, np.array([8000, 64, 1000]), 1)
+
+    def list_all(self) -> "Bench":
+        self.feed.apply([Listed(Kind.NODES, frozenset("ab")), Listed(Kind.PODS, frozenset())])
+        return self
+
+    def ask(self, pod: PodIdentity, asked: PodRequest, names: tuple[str, ...] = ("a", "b")) -> list[str]:
+        return [node.name for node in self.scorer.prioritize(pod, asked, list(names), time.perf_counter()).nodes]
+
+    def sample(self, name: str) -> float:
+        lines = self.metrics.expose().decode().splitlines()
+        return next(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name + " "))
+
+
+def bench(policy: Policy = HEURISTICS["least-allocated"]) -> Bench:
+    return Bench(policy).list_all()
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_broken_policy_costs_no_pod_its_ranking_and_is_counted(raises: bool) -> None:
+    given = bench(Broken(raises))
+
+    assert given.ask(POD, request(1000)) == ["a", "b"]
+    assert given.sample('stowage_decisions_total{rung="heuristic"}') == 1
+    assert given.sample('stowage_policy_failures_total{rung="policy"}') == 1
+    assert given.sample('stowage_decisions_total{rung="policy"}') == 0
+
+
+def test_with_everything_broken_the_answer_is_neutral_and_nothing_is_assumed() -> None:
+    given = Bench(Broken(True), Broken(False)).list_all()
+
+    assert given.ask(POD, request(1000)) == []
+    assert given.sample('stowage_decisions_total{rung="neutral"}') == 1
+    assert len(given.assumptions) == 0
+
+
+def test_the_next_pod_sees_what_the_last_one_was_promised() -> None:
+    given = bench()
+
+    assert given.ask(POD, request(0, 0, 1, 1000)) == ["a", "b"]
+    assert given.ask(OTHER, request(0, 0, 1, 1000)) == ["b"]
+
+
+def test_a_retry_does_not_compete_with_itself() -> None:
+    given = bench()
+    given.ask(POD, request(8000))
+    given.ask(OTHER, request(8000))
+
+    assert given.ask(POD, request(8000)) == ["a"]
+
+
+def test_a_filter_call_for_a_retry_sees_the_device_it_was_promised_as_free() -> None:
+    given = bench()
+    given.ask(POD, request(0, 0, 1, 1000), ("a",))
+
+    assert given.scorer.lacking_devices(OTHER, request(0, 0, 1, 1000), ["a"]).keys() == {"a"}
+    assert given.scorer.lacking_devices(POD, request(0, 0, 1, 1000), ["a"]) == {}
+
+
+def test_an_overdue_assumption_is_lifted_before_the_next_question() -> None:
+    given = bench()
+    given.ask(POD, request(8000), ("a",))
+    given.now = 31.0
+
+    assert given.ask(OTHER, request(8000), ("a",)) == ["a"]
+
+
+def test_before_the_lists_are_complete_there_is_no_opinion_even_on_unknown_nodes() -> None:
+    given = Bench(HEURISTICS["least-allocated"])
+
+    assert given.ask(POD, request(1000), ("new",)) == []
+    assert given.sample('stowage_decisions_total{rung="not_ready"}') == 1
+
+
+def test_a_question_about_unknown_nodes_only_is_an_error_that_names_one() -> None:
+    given = bench()
+    with pytest.raises(UnknownNodesError, match="none of the 2 nodes asked about is known, the first is 'new'"):
+        given.ask(POD, request(1000), ("new", "newer"))
+
+    assert given.sample("stowage_unknown_nodes_total") == 2
+
+
+def test_a_question_about_no_nodes_has_an_empty_answer() -> None:
+    assert bench().ask(POD, request(1000), ()) == []
