@@ -1,7 +1,7 @@
 """Puts the extender together and runs it: one event loop for the servers, threads only where something waits.
 
-`Extender.start` returns when both servers listen and the cluster has been listed once. SIGTERM and SIGINT end it in
-order: no new connections, requests in flight finish, the decision log is written out.
+The extender announces itself when both servers listen and the cluster has been listed once. SIGTERM and SIGINT end it
+in order: no new connections, requests in flight finish, the decision log is written out.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from extender.cluster.file_source import decode_file
 from extender.cluster.reflector import NODES, PODS, ListWatch
 from extender.cluster.state import ClusterState
 from extender.decision import Rung
+from extender.quantity import QuantityError
 from extender.server.http import HttpApp
 from extender.server.policy import choose_heuristic, choose_policy
 from extender.server.rpc import RpcServer
@@ -32,6 +34,7 @@ from extender.server.scoring import Scorer
 from extender.settings import Settings
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.metrics import Metrics
+from extender.wire import WireError
 
 if TYPE_CHECKING:
     from extender.cluster.watcher import Watcher
@@ -51,8 +54,8 @@ class Extender:
     """Everything that runs, wired together.
 
     Attributes:
-        http_address: host:port, once `start` has bound it.
-        grpc_address: host:port, likewise.
+        http_address: host:port, once it listens.
+        grpc_address: host:port, once it listens.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -134,10 +137,6 @@ class Extender:
             await serving
             await self._stop()
 
-    def stop(self) -> None:
-        """Begin the orderly end; `run` returns when it is done. For the thread of the event loop."""
-        self._http.should_exit = True
-
     async def _start(self) -> None:
         if self._decision_log is not None:
             self._decision_log.start()
@@ -149,7 +148,7 @@ class Extender:
         self.grpc_address = _address((host, bound))
         self._expire()
         if self._settings.cluster_file is not None:
-            self._apply(self._read_cluster_file())
+            self._apply(_read_cluster(self._settings.cluster_file, self._state.resources))
         else:
             self._watch()
 
@@ -163,14 +162,6 @@ class Extender:
         await self._rpc.stop(self._settings.shutdown_grace)
         if self._decision_log is not None:
             self._decision_log.stop()
-
-    def _read_cluster_file(self) -> Sequence[Event]:
-        path = self._settings.cluster_file
-        assert path is not None
-        try:
-            return decode_file(path.read_bytes(), self._state.resources)
-        except (OSError, ValueError) as error:
-            raise StartError(f"--cluster-file {path}: {error}") from error
 
     def _watch(self) -> None:
         # Imported here: a run from a file needs neither the package nor the memory it takes.
@@ -220,6 +211,13 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     log.info("stopped by %s", signal.Signals(number).name)
 
 
+def _read_cluster(path: Path, resources: Sequence[str]) -> Sequence[Event]:
+    try:
+        return decode_file(path.read_bytes(), resources)
+    except (OSError, WireError, QuantityError) as error:
+        raise StartError(f"--cluster-file {path}: {error}") from error
+
+
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
@@ -230,6 +228,7 @@ def _bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise StartError(f"--http-port: cannot use {host}:{port}: {error.strerror}; 0 takes a free port") from error
