@@ -6,7 +6,6 @@ at 10, the next nine below it, the rest left out (a host left out counts 0). Not
 changes the state; `server.scoring` asks, and assumes what came out on top.
 """
 
-import logging
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
@@ -39,8 +38,6 @@ POLICY_FAILURES = (
     TypeError,
     ValueError,
 )
-
-log = logging.getLogger(__name__)
 
 
 class PolicyOutputError(PolicyError):
@@ -81,7 +78,7 @@ class Decision(NamedTuple):
         ranking: empty for an answer without opinion.
         rung: what gave it.
         candidates: how many candidates were scored.
-        failures: the policies that failed on the way, in their order, as "name: reason".
+        failures: the policies that failed on the way, in their order, as "name: error: reason".
     """
 
     ranking: Ranking
@@ -148,8 +145,7 @@ def decide(state: ClusterState, ladder: Sequence[tuple[Rung, Policy]], pod: PodR
         try:
             ranking = rank(policy.scores(state.arrays, pod, candidates), candidates)
         except POLICY_FAILURES as error:
-            log.exception("policy %s failed on %d candidates", policy.name, count)
-            failures.append(f"{policy.name}: {error}")
+            failures.append(f"{policy.name}: {type(error).__name__}: {error}")
         else:
             return Decision(ranking, rung, count, tuple(failures))
     return Decision(NO_RANKING, Rung.NEUTRAL, count, tuple(failures))

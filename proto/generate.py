@@ -13,6 +13,7 @@ PROTO_ROOT = Path(__file__).resolve().parent
 SOURCE = "stowage/v1/scoring.proto"
 TARGET = PROTO_ROOT.parent / "extender" / "server"
 GENERATED = ("scoring_pb2.py", "scoring_pb2.pyi")
+MYPY_COMMENT = "# mypy: disable-error-code=type-arg\n"  # protoc writes Mapping without its parameters
 
 
 def generate(target: Path) -> None:
@@ -26,7 +27,8 @@ def generate(target: Path) -> None:
         if protoc.main(arguments) != 0:
             raise RuntimeError(f"protoc failed: {' '.join(arguments)}")
         for name in GENERATED:
-            (target / name).write_bytes((Path(folder) / Path(SOURCE).parent / name).read_bytes())
+            text = (Path(folder) / Path(SOURCE).parent / name).read_text()
+            (target / name).write_text(MYPY_COMMENT + text if name.endswith(".pyi") else text)
 
 
 if __name__ == "__main__":

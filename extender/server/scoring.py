@@ -19,6 +19,8 @@ from extender.policies.base import Policy
 from extender.telemetry.decision_log import DecisionLog, DecisionRecord
 from extender.telemetry.metrics import Metrics
 
+SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
+
 log = logging.getLogger(__name__)
 
 
@@ -73,6 +75,7 @@ class Scorer:
         self._ladder = tuple(ladder)
         self._metrics = metrics
         self._decision_log = decision_log
+        self._quiet_until = float("-inf")
         for rung in Rung:
             metrics.decisions.labels(rung)  # counted from 0, so that the first fallback is a change that alerts see
 
@@ -104,8 +107,8 @@ class Scorer:
                     f"of the cluster that is watched, which has {len(self._state)}"
                 )
         made = decision.decide(self._state, self._ladder, request, known)
-        for failed_rung, _ in zip(self._ladder, made.failures, strict=False):
-            self._metrics.policy_failures.labels(failed_rung[0]).inc()
+        if made.failures:
+            self._report_failures(made, started)
         if made.ranking.rows.shape[0]:
             best = self._state.name_of(int(made.ranking.rows[0]))
             self._assumptions.assume(pod.uid, best, request, int(made.ranking.devices[0]))
@@ -131,6 +134,13 @@ class Scorer:
         """The same pod asks again: what we assumed about it did not come true, and it must not compete with itself."""
         self._assumptions.expire()
         self._assumptions.lift(uid)
+
+    def _report_failures(self, made: Decision, now: float) -> None:
+        for (rung, _), _ in zip(self._ladder, made.failures, strict=False):
+            self._metrics.policy_failures.labels(rung).inc()
+        if now >= self._quiet_until:
+            self._quiet_until = now + SECONDS_BETWEEN_REPORTS
+            log.error("no usable scores for %d candidates from %s", made.candidates, "; ".join(made.failures))
 
     def _answer(self, pod: PodIdentity, request: PodRequest, made: Decision, started: float) -> Answer:
         ranking = made.ranking

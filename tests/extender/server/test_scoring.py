@@ -73,6 +73,17 @@ def test_a_broken_policy_costs_no_pod_its_ranking_and_is_counted(raises: bool) -
     assert given.sample('stowage_decisions_total{rung="policy"}') == 0
 
 
+def test_a_policy_that_keeps_failing_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    given = bench(Broken(True))
+    for _ in range(20):
+        given.ask(POD, request(1000))
+
+    assert [record.message for record in caplog.records] == [
+        "no usable scores for 2 candidates from broken: PolicyError: the graph does not run"
+    ]
+    assert given.sample('stowage_policy_failures_total{rung="policy"}') == 20
+
+
 def test_with_everything_broken_the_answer_is_neutral_and_nothing_is_assumed() -> None:
     given = Bench(Broken(True), Broken(False)).list_all()
 
