@@ -1,0 +1,242 @@
+import warnings
+
+import gymnasium.utils.env_checker
+import numpy as np
+import pytest
+import stable_baselines3.common.env_checker
+
+from extender.features import feature_count
+from extender.placement import GPU
+from tests.clusters import GIB, Node, typical_of
+from tests.training.populations import population_of
+from tests.training.small_workloads import Pod, slots, workload_of
+from training.env import EnvArguments, PlacementEnv, SimulatorBatch, WorkloadSource, workload_source
+from training.workloads.base import ArrivalProcess, with_resources
+from training.workloads.synthetic import generate_population
+
+DISCOUNT = 0.97
+POPULATION = generate_population(np.random.default_rng(0))
+SMALL = EnvArguments(nodes=8, pods=40)
+# Two nodes with two devices; four pods of every kind, the last of which has to wait.
+TWO_NODES = [Node(8000, 8 * GIB, (1000, 1000))] * 2
+CROWD = [
+    Pod(0, 50, 2000, GIB, 1, 400),
+    Pod(1, 60, 2000, GIB, 1, 700),
+    Pod(2, 70, 1000, GIB),
+    Pod(3, 80, 4000, GIB, 1, 1000),
+    Pod(4, 90, 4000, GIB, 2, 1000),
+    Pod(5, 20, 1000, GIB),
+]
+TYPICAL = typical_of((1000, 1, 400, 0.5), (1000, 2, 1000, 0.5))
+
+
+def source_of(arguments: EnvArguments = SMALL) -> WorkloadSource:
+    population = with_resources(POPULATION, arguments.num_resources, np.random.default_rng(0))
+    return workload_source(arguments, population, ArrivalProcess.POISSON, 30.0, 7200.0)
+
+
+def environment(arguments: EnvArguments = SMALL) -> PlacementEnv:
+    return PlacementEnv(arguments, source_of(arguments), DISCOUNT)
+
+
+def crowded(fragmentation_weight: float = 0.0, waiting_unit_seconds: float = 100.0) -> PlacementEnv:
+    """An environment whose every episode is the same crowd on two nodes."""
+    arguments = EnvArguments(
+        nodes=len(TWO_NODES),
+        pods=len(CROWD),
+        fragmentation_weight=fragmentation_weight,
+        waiting_unit_seconds=waiting_unit_seconds,
+    )
+    return PlacementEnv(arguments, lambda generator: workload_of(TWO_NODES, CROWD, TYPICAL), DISCOUNT)
+
+
+def play(env: PlacementEnv, seed: int) -> tuple[dict, list[float], list[int], dict]:
+    """Play one episode with random actions; returns the first observation, rewards, actions, and the last info."""
+    first, _ = env.reset(seed=seed)
+    generator = np.random.default_rng(seed)
+    rewards, actions, finished = [], [], False
+    while not finished:
+        actions.append(int(generator.choice(np.flatnonzero(env.action_masks()))))
+        _, reward, finished, _, info = env.step(np.int64(actions[-1]))
+        rewards.append(reward)
+    return first, rewards, actions, info
+
+
+def discounted(rewards: list[float]) -> float:
+    return float(np.sum(np.array(rewards) * DISCOUNT ** np.arange(len(rewards))))
+
+
+def test_gymnasiums_checker_has_no_complaint():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*(infinity|not within the environment registry|spec).*")
+        gymnasium.utils.env_checker.check_env(environment(), skip_render_check=True)
+
+
+def test_stable_baselines3s_checker_has_no_complaint():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*candidates has an unconventional shape.*")  # we bring a policy
+        stable_baselines3.common.env_checker.check_env(environment())
+
+
+@pytest.mark.parametrize("resources", [3, 5, 16])
+def test_observations_have_the_shapes_of_the_cluster(resources):
+    arguments = EnvArguments(nodes=6, pods=40, num_resources=resources)
+    observation, _ = environment(arguments).reset(seed=0)
+    assert observation["candidates"].shape == (12, feature_count(resources))
+    assert observation["mask"].shape == (12,)
+    assert observation["cluster"].shape == (resources + 6,)
+
+
+def test_the_mask_names_the_candidates_and_the_rest_is_empty():
+    env = environment()
+    observation, _ = env.reset(seed=0)
+    for _ in range(30):
+        mask = env.action_masks()
+        count = mask.sum()
+        assert count >= 2  # fewer are no decision
+        assert mask.tolist() == [True] * count + [False] * (len(mask) - count)
+        assert observation["mask"].tolist() == mask.tolist()
+        assert not np.any(observation["candidates"][count:])
+        assert np.all(np.any(observation["candidates"][:count], axis=1))
+        observation, _, finished, _, _ = env.step(np.int64(0))
+        if finished:
+            observation, _ = env.reset()
+
+
+def test_the_first_observation_of_an_empty_cluster_says_so():
+    env = crowded()
+    observation, _ = env.reset()
+    # Free shares; useless devices, queued, parked, parked GPUs, pods to come, whole devices.
+    wanted = [1, 1, 1, 0, np.log1p(1), 0, 0, 5 / 6, 1]
+    assert observation["cluster"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_chosen_candidate_is_where_the_pod_goes():
+    for action, free in ((0, (0.75, 1.0)), (1, (1.0, 0.75))):
+        env = PlacementEnv(
+            EnvArguments(nodes=2, pods=2),
+            lambda generator: workload_of([Node(4000, 4 * GIB)] * 2, [Pod(0, 100, 1000, GIB), Pod(1, 100, 1000, GIB)]),
+        )
+        env.reset()
+        observation, *_ = env.step(np.int64(action))
+        assert tuple(observation["candidates"][:2, 0]) == free  # cpu/free-before of both nodes
+
+
+def test_an_action_that_names_no_candidate_leaves_the_pod_waiting():
+    arguments = EnvArguments(nodes=2, pods=3, waiting_unit_seconds=1.0, fragmentation_weight=0.0)
+    arriving = [Pod(0, 10, 1000), Pod(1, 10, 500), Pod(2, 10, 500)]
+    env = PlacementEnv(arguments, lambda generator: workload_of([*slots(1), Node(2000, GIB)], arriving))
+    env.reset()
+    env.step(np.int64(1))  # the first pod on the larger node
+    env.step(np.int64(3))  # nobody's candidate: the second pod waits for the first to leave, at 10
+    _, _, finished, _, info = env.step(np.int64(0))
+    while not finished:
+        _, _, finished, _, info = env.step(np.int64(0))
+    assert info["unfinished"] == 0
+    assert info["mean_wait_seconds"] == pytest.approx(9 / 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rewards_sum_to_the_waiting_of_all_pods(seed):
+    _, rewards, _, info = play(crowded(waiting_unit_seconds=100.0), seed)
+    assert info["unfinished"] == 0
+    assert info["mean_wait_seconds"] > 0
+    assert sum(rewards) == pytest.approx(-info["mean_wait_seconds"] * len(CROWD) / 100.0)
+
+
+@pytest.mark.parametrize("weight", [0.1, 2.0])
+def test_shaping_adds_the_same_to_every_course_of_an_episode(weight):
+    # Potential-based: the discounted sum telescopes to minus the potential of the first state, whatever was done.
+    for seed in range(5):
+        first, shaped, actions, _ = play(crowded(weight), seed)
+        _, plain, same_actions, _ = play(crowded(0.0), seed)
+        assert actions == same_actions
+        devices = 2 * len(TWO_NODES)
+        useless_devices = first["cluster"][GPU + 1] * devices
+        assert discounted(shaped) - discounted(plain) == pytest.approx(weight * useless_devices, abs=1e-6)
+
+
+def test_shaping_rewards_a_placement_that_saves_a_device_from_uselessness():
+    # What usually comes wants two devices: sharing the broken one keeps the other node's pair whole.
+    arriving = [Pod(0, 100, 0, 0, 1, 400), Pod(1, 100, 0, 0, 1, 400), Pod(2, 1, 0, 0)]
+    pairs = [Node(1000, GIB, (1000, 1000))] * 2
+    arguments = EnvArguments(nodes=2, pods=3, fragmentation_weight=1.0)
+    typical = typical_of((0, 2, 1000, 1.0))
+    env = PlacementEnv(arguments, lambda generator: workload_of(pairs, arriving, typical), discount=1.0)
+    gained = []
+    for together in (True, False):
+        env.reset()
+        env.step(np.int64(0))
+        rows_before = env.action_masks().sum()
+        assert rows_before == 3  # the broken device, the other node, the whole device beside the broken one
+        gained.append(env.step(np.int64(0 if together else 1))[1])
+    assert gained[0] == pytest.approx(0.4)  # 0.4 of the useless 1.6 are in use now
+    assert gained[1] == pytest.approx(-1.6)  # the second pair is useless too
+
+
+def test_the_same_seed_is_the_same_episode():
+    first, second = play(environment(), 5), play(environment(), 5)
+    np.testing.assert_array_equal(first[0]["candidates"], second[0]["candidates"])
+    assert first[1:] == second[1:]
+    assert play(environment(), 6)[1] != first[1]
+
+
+def test_the_load_of_an_episode_lies_between_the_bounds():
+    arguments = EnvArguments(nodes=8, pods=4000, lowest_load=0.5, highest_load=0.7)
+    for seed in range(5):
+        workload = source_of(arguments)(np.random.default_rng(seed))
+        work = (workload.shapes.request[workload.shape] * workload.duration[:, None]).sum(axis=0)
+        load = (work / (np.maximum(workload.allocatable.sum(axis=0), 1) * workload.arrival[-1])).max()
+        assert 0.49 < load < 0.71
+
+
+def test_a_finished_episode_sums_itself_up():
+    _, _, actions, info = play(crowded(), 0)
+    assert info["placed"] == len(CROWD)
+    assert info["forced"] == len(CROWD) - len(actions)
+    assert info["seconds"] > 0
+
+
+def test_a_cluster_that_leaves_nothing_to_decide_is_an_error():
+    only_one_fits = population_of([(1000, 64, 0), (4000, 64, 0)], [(2000, 1, 0, 0)])
+    arguments = EnvArguments(nodes=2, pods=5)
+    source = workload_source(arguments, only_one_fits, ArrivalProcess.POISSON, 30.0, 7200.0)
+    with pytest.raises(ValueError, match=r"5 pods on 2 nodes had no placement to decide: raise env\.nodes"):
+        PlacementEnv(arguments, source).reset(seed=0)
+
+
+def test_each_place_in_a_batch_draws_for_itself():
+    few, many = (SimulatorBatch(size, SMALL, source_of(), DISCOUNT, seed=3) for size in (2, 5))
+    for batch in (many, few):
+        for index in reversed(range(batch.size)):
+            batch.reset(index)
+    for name in ("features", "mask", "cluster"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(many, name)[:2])
+
+
+def test_a_restored_batch_goes_on_exactly_where_it_was():
+    batch = SimulatorBatch(6, SMALL, source_of(), DISCOUNT, seed=0)
+    other = SimulatorBatch(6, SMALL, source_of(), DISCOUNT, seed=99)
+    for index in range(6):
+        batch.reset(index)
+        other.reset(index)
+
+    def course(of: SimulatorBatch, steps: int) -> list:
+        generator, seen = np.random.default_rng(1), []
+        for _ in range(steps):
+            rewards, finished = of.step(generator.integers(of.counts))
+            for index in np.flatnonzero(finished):
+                seen.append(of.summary(index))
+                of.reset(index)
+            seen.append((rewards.tolist(), finished.tolist(), of.features.tobytes(), of.cluster.tobytes()))
+        return [*seen, of.returns.tolist(), of.lengths.tolist()]
+
+    course(batch, 20)
+    state = batch.state()
+    wanted = course(batch, 60)  # far beyond the end of the episodes under way
+    batch.restore(state)
+    assert course(batch, 60) == wanted
+    other.restore(state)
+    assert course(other, 60) == wanted

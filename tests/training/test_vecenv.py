@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
+from stable_baselines3.common.vec_env import VecMonitor
+
+from training.env import EnvArguments, PlacementEnv, workload_source
+from training.vecenv import BatchedVecEnv
+from training.workloads.base import ArrivalProcess
+from training.workloads.synthetic import generate_population
+
+DISCOUNT = 0.97
+MANY = 50
+ARGUMENTS = EnvArguments(nodes=8, pods=30, parallel=MANY)
+SOURCE = workload_source(ARGUMENTS, generate_population(np.random.default_rng(0)), ArrivalProcess.POISSON, 30.0, 7200.0)
+
+
+@pytest.fixture
+def many():
+    return BatchedVecEnv(ARGUMENTS, SOURCE, DISCOUNT, seed=0)
+
+
+def random_actions(masks: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return np.array([generator.choice(np.flatnonzero(mask)) for mask in masks])
+
+
+def test_fifty_environments_are_the_same_as_fifty_single_ones(many):
+    singles = [PlacementEnv(ARGUMENTS, SOURCE, DISCOUNT) for _ in range(MANY)]
+    for index in range(MANY):
+        many.batch.reseed(index, 100 + index)
+    observations = many.reset()
+    alone = [env.reset(seed=100 + index)[0] for index, env in enumerate(singles)]
+    generator, finished_episodes = np.random.default_rng(0), 0
+    for _ in range(60):
+        for index, observation in enumerate(alone):
+            for name, array in observation.items():
+                np.testing.assert_array_equal(observations[name][index], array)
+        actions = random_actions(many.action_masks(), generator)
+        observations, rewards, dones, infos = many.step(actions)
+        for index, env in enumerate(singles):
+            alone[index], reward, finished, _, info = env.step(actions[index])
+            assert (rewards[index], dones[index]) == (reward, finished)
+            if finished:
+                finished_episodes += 1
+                for name, array in infos[index]["terminal_observation"].items():
+                    np.testing.assert_array_equal(array, alone[index][name])
+                assert infos[index].items() >= info.items()
+                alone[index], _ = env.reset()
+    assert finished_episodes >= MANY
+
+
+def test_what_a_step_returned_stays_as_it_was(many):
+    first = many.reset()
+    kept = {name: array.copy() for name, array in first.items()}
+    many.step(np.zeros(MANY, np.int64))
+    for name, array in kept.items():
+        np.testing.assert_array_equal(first[name], array)
+
+
+def test_a_finished_episode_reports_its_return_and_length(many):
+    many.reset()
+    generator = np.random.default_rng(1)
+    returns, lengths, reported = np.zeros(MANY), np.zeros(MANY, int), 0
+    for _ in range(60):
+        _, rewards, dones, infos = many.step(random_actions(many.action_masks(), generator))
+        returns += rewards
+        lengths += 1
+        for index in np.flatnonzero(dones):
+            assert infos[index]["episode"]["r"] == pytest.approx(returns[index])
+            assert infos[index]["episode"]["l"] == lengths[index]
+            returns[index], lengths[index], reported = 0.0, 0, reported + 1
+    assert reported >= MANY
+
+
+def test_sb3_contrib_finds_the_masks(many):
+    many.reset()
+    assert is_masking_supported(many)
+    masks = get_action_masks(many)
+    assert masks.shape == (MANY, many.action_space.n)
+    np.testing.assert_array_equal(masks, many.batch.mask > 0)
+    np.testing.assert_array_equal(masks.sum(axis=1), many.batch.counts)
+
+
+def test_wrappers_of_stable_baselines3_go_around_it(many):
+    wrapped = VecMonitor(many)
+    observations = wrapped.reset()
+    assert wrapped.observation_space.contains({name: array[0] for name, array in observations.items()})
+    wrapped.step(np.zeros(MANY, np.int64))
+
+
+def test_the_same_seed_steps_alike():
+    def course(seed: int) -> list:
+        env = BatchedVecEnv(ARGUMENTS, SOURCE, DISCOUNT, seed)
+        env.reset()
+        return [env.step(np.zeros(MANY, np.int64))[1].tolist() for _ in range(20)]
+
+    assert course(4) == course(4)
+    assert course(4) != course(5)
