@@ -141,6 +141,14 @@ def test_a_list_is_believed_whatever_its_versions_are() -> None:
     assert bench.state.arrays.allocatable[bench.state.row_of("n"), 0] == 4000
 
 
+def test_pods_whose_deletion_was_missed_are_not_remembered_either() -> None:
+    bench = Bench()
+    for number in range(50):
+        bench.take(a_pod(f"p{number}", None, number))
+    bench.take(a_pod("p7", None, 99, listed=True), Listed(Kind.PODS, frozenset(["uid-p7"])))
+    assert list(bench.feed._versions[Kind.PODS]._newest) == ["uid-p7"]
+
+
 def test_deletions_are_not_remembered_for_ever() -> None:
     bench = Bench()
     for number in range(REMEMBERED_DELETIONS + 50):

@@ -124,6 +124,14 @@ def test_a_version_that_is_gone_is_listed_anew(inside: bool) -> None:
     assert counters.lists == {"start": 1, "expired": 1}
 
 
+def test_what_follows_the_error_in_the_same_bytes_does_not_bring_the_old_version_back() -> None:
+    reflector, _ = watching()
+    expired = event("ERROR", json.loads(status(410, "too old resource version")))
+    reflector.take_bytes(expired + event("ADDED", pod("a", version=101)))
+
+    assert not reflector.next_request().watch
+
+
 def test_an_expired_page_begins_the_list_again() -> None:
     reflector, _ = list_watch()
     reflector.next_request()

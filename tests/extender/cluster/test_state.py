@@ -238,6 +238,9 @@ def test_after_any_events_the_state_is_what_a_recount_gives(events: list[tuple[s
         )
         assert sum(free) == devices * 1000 - taken
         assert all(0 <= left <= 1000 for left in free)
+    for uid, (node, _) in pods.items():
+        if node not in nodes:
+            assert (state.pods[uid].row, state.pods[uid].taken) == (UNKNOWN_ROW, 0)
     unused = np.ones(state.generation.shape[0], dtype=bool)
     unused[state.rows_of(list(nodes))] = False
     assert not state.arrays.requested[unused].any()
