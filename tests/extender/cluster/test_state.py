@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
@@ -103,13 +103,14 @@ def test_rows_of_deleted_nodes_are_reused_and_their_generation_goes_on() -> None
 def test_a_deleted_node_offers_nothing() -> None:
     state = state_with(a=1)
     row = state.row_of("a")
-    state.put_pod("u", "a", request(500))
+    state.put_pod("u", "a", request(500, 0, 1, 1000))
 
     assert state.remove_node("a")
 
     assert state.rows_of(["a"]).tolist() == [UNKNOWN_ROW]
     assert not state.arrays.allocatable[row].any()
     assert not state.arrays.requested[row].any()
+    assert state.pods["u"].taken == 0
     assert not state.remove_node("a")
 
 
@@ -209,6 +210,7 @@ operations = st.one_of(
 )
 
 
+@settings(max_examples=300)
 @given(st.lists(operations, max_size=60))
 def test_after_any_events_the_state_is_what_a_recount_gives(events: list[tuple[str, str, Any]]) -> None:
     state = ClusterState(RESOURCES)
