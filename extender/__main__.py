@@ -32,6 +32,11 @@ When both servers listen and the cluster has been listed, one line goes to stdou
 Every flag can also be given in the environment (STOWAGE_HTTP_PORT=8888) or in the file of --config (http_port: 8888).
 """
 
+CHECK_EXAMPLE = """\
+example:
+  stowage-extender check-policy policy.onnx
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 if it could not be run as it was given."""
@@ -89,7 +94,10 @@ def _check_policy(path: Path) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="stowage-extender", description="Scores nodes for kube-scheduler with a policy trained in simulation."
+        prog="stowage-extender",
+        description="Scores nodes for kube-scheduler with a policy trained in simulation.",
+        epilog=f"{SERVE_EXAMPLES}\n{CHECK_EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(
@@ -110,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "check-policy",
         help="verify a policy file before a rollout",
         description="Loads the file as serve would and prints what it is; exit status 2: serve would refuse it.",
-        epilog="example:\n  stowage-extender check-policy policy.onnx",
+        epilog=CHECK_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     check.add_argument("file", metavar="FILE", type=Path)

@@ -1,13 +1,16 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from extender.policies.base import PolicyError
 from extender.server.policy import choose_policy
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import serve
-from tests.policy_files import policy_file
+from tests.policy_files import FEATURES, metadata_of, policy_file
 
 
 def test_a_file_is_known_by_its_digest_and_resources(tmp_path: Path) -> None:
@@ -39,3 +42,40 @@ def test_a_policy_file_is_served(tmp_path: Path) -> None:
         assert extender.count("stowage_decisions_total", rung="policy") == 1
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         assert extender.count("stowage_policy_info", name="trained", digest=digest) == 1
+
+
+def file_that_fails_on_real_features() -> bytes:
+    """A graph that looks up what its features point at: there is an entry for zeros only, as in a warm-up."""
+    nodes = [
+        helper.make_node("MatMul", ["candidates", "weights"], ["column"]),
+        helper.make_node("Squeeze", ["column", "axis"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["places"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "places"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "look-up",
+        [helper.make_tensor_value_info("candidates", TensorProto.FLOAT, ["N", FEATURES])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N"])],
+        [
+            numpy_helper.from_array(np.full((FEATURES, 1), 1000.0, np.float32), "weights"),
+            numpy_helper.from_array(np.array([1]), "axis"),
+            numpy_helper.from_array(np.zeros(1, np.float32), "table"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, metadata_of().to_properties())
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def test_a_file_that_fails_when_it_is_asked_costs_no_pod_its_ranking(tmp_path: Path) -> None:
+    path = tmp_path / "fails.onnx"
+    path.write_bytes(file_that_fails_on_real_features())
+    with serve(cluster_list(node("n"), node("m", cpu="4")), tmp_path, policy=str(path)) as extender:
+        answer = extender.ask("POST", "/prioritize", extender_args(pod("p", {"cpu": "1"}), ["n", "m"]))
+
+        assert answer.json() == [{"Host": "n", "Score": 10}, {"Host": "m", "Score": 9}]
+        assert extender.count("stowage_decisions_total", rung="heuristic") == 1
+        assert extender.count("stowage_policy_failures_total", rung="policy") == 1
