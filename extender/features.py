@@ -87,7 +87,8 @@ def feature_count(resource_count: int) -> int:
 
 def free_fractions(allocatable: IntArray, requested: IntArray) -> FloatArray:
     """Free share of one resource on each node, 0 where the node has none of it or it is overcommitted; (K,)."""
-    return np.maximum(allocatable - requested, 0) / np.maximum(allocatable, 1)
+    fractions: FloatArray = np.maximum(allocatable - requested, 0) / np.maximum(allocatable, 1)
+    return fractions
 
 
 def imbalances(allocatable: IntArray, requested: IntArray) -> FloatArray:

@@ -46,12 +46,12 @@ def kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, candidates: Candi
 def best_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
     """The less is left of CPU, memory and GPU together, the better; shares of the largest node, continuous; (K,)."""
     rows = candidates.rows
-    left = np.zeros(rows.shape[0])
+    left: FloatArray = np.zeros(rows.shape[0])
     for resource in range(pod.request.shape[0]):
         largest = max(np.max(nodes.allocatable[:, resource]), 1)
         free = nodes.allocatable[rows, resource] - nodes.requested[rows, resource] - pod.request[resource]
-        left += free / largest
-    return -left / pod.request.shape[0]
+        left -= free / largest
+    return left
 
 
 def random_choice(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
