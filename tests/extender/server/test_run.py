@@ -1,24 +1,16 @@
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.extender.cluster.test_watcher import Served, eventually, kubeconfig
+from tests.extender.cluster.test_watcher import eventually, kubeconfig
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import run_extender, serve
 
 POLICY = ("--policy", "heuristic:least-allocated")
-
-
-@pytest.fixture
-def api_server() -> Iterator[Served]:
-    made = Served()
-    yield made
-    made.cut.set()
-    made.http.shutdown()
-    made.http.server_close()
 
 
 def test_sigterm_ends_it_in_order_with_status_0(tmp_path: Path) -> None:
@@ -84,17 +76,18 @@ def test_an_assumption_that_nobody_confirms_expires(tmp_path: Path) -> None:
 
 
 def test_before_the_cluster_is_listed_it_has_no_opinion_and_is_not_ready(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-        reserved.close()
+    http_port, grpc_port = free_ports(2)
+    ports = ("--http-port", str(http_port), "--grpc-port", str(grpc_port))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         path = kubeconfig(tmp_path, silent.getsockname()[1])
-        with run_extender(*POLICY, "--kubeconfig", str(path), "--http-port", str(port)) as extender:
-            extender.http_address = f"127.0.0.1:{port}"
-            eventually(lambda: accepts(port))
+        with run_extender(*POLICY, "--kubeconfig", str(path), *ports) as extender:
+            extender.http_address = f"127.0.0.1:{http_port}"
+            eventually(lambda: accepts(http_port) and accepts(grpc_port))
 
             ready = extender.ask("GET", "/readyz")
             assert (ready.status, ready.json()) == (503, {"error": "nodes and pods have not been listed yet"})
             assert extender.ask("GET", "/healthz").status == 200
+            assert grpc_health(grpc_port) == health_pb2.HealthCheckResponse.NOT_SERVING
             body = extender_args(pod("p", {"nvidia.com/gpu": "1"}), ["n"])
             assert extender.ask("POST", "/prioritize", body).json() == []
             assert extender.ask("POST", "/filter", body).json()["NodeNames"] == ["n"]
@@ -135,6 +128,21 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, flag: str) -> None:
 
     assert status == 2
     assert f"{flag}: cannot use 127.0.0.1:{port}" in errors
+
+
+def free_ports(count: int) -> list[int]:
+    reserved = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in reserved]
+    for each in reserved:
+        each.close()
+    return ports
+
+
+def grpc_health(port: int) -> int:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10.0)
+    status: int = answer.status
+    return status
 
 
 def accepts(port: int) -> bool:
