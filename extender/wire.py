@@ -7,7 +7,7 @@ while decoding. Requests arrive in `server.http`, watch events in `cluster.refle
 Source: k8s.io/kube-scheduler/extender/v1/types.go, k8s.io/api/core/v1/types.go.
 """
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -16,6 +16,8 @@ QuantityText = str | int | float
 """A quantity in JSON: a string as Go writes it, or the bare number that Kubernetes also reads."""
 
 ResourceList = dict[str, QuantityText]
+
+Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
 
 Item = TypeVar("Item")
 Decoded = TypeVar("Decoded")
@@ -57,7 +59,7 @@ class PodSpec(Struct, rename="camel", gc=False):
     overhead: ResourceList | None = None
     resources: ResourceRequirements | None = None
     node_name: str | None = None
-    priority: int | None = None
+    priority: Int32 | None = None
 
 
 class PodStatus(Struct, rename="camel", gc=False):
@@ -293,5 +295,5 @@ def _kept(items: list[Item], kept: list[bool] | None) -> list[Item]:
 def _decode(decoder: msgspec.json.Decoder[Decoded], raw: bytes | msgspec.Raw, what: str) -> Decoded:
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: nested without end
         raise WireError(f"expected {what}: {error}") from error

@@ -25,6 +25,8 @@ DEVICE_RESOURCE = "nvidia.com/gpu"
 SHARE_RESOURCE = "stowage.dev/gpu-milli"
 EXPECTED_SECONDS_ANNOTATION = "stowage.dev/expected-seconds"
 BASE_RESOURCES = (CPU_NAME, MEMORY_NAME, GPU_NAME)
+AMOUNT_AT_MOST = 2**53  # of one pod or node; beyond all machines, and a thousand of them still add up in an int64
+DEVICES_ASKED_AT_MOST = 2**40
 DEVICES_AT_MOST = 62  # what a pod took is a bit mask in an int64; real nodes have 16 at most
 
 _ENDED_PHASES = frozenset({"Succeeded", "Failed"})
@@ -48,7 +50,7 @@ def pod_amounts(pod: Pod) -> NanoAmounts:
     """What the pod takes of each resource while it runs or starts.
 
     Raises:
-        QuantityError: an amount is no quantity.
+        QuantityError: an amount is no quantity, or negative.
     """
     spec = pod.spec
     amounts: NanoAmounts = {}
@@ -87,10 +89,7 @@ def gpu_request(amounts: NanoAmounts) -> tuple[int, int]:
     Raises:
         RequestError: no whole number of devices and no share of one device.
     """
-    devices = quantity.to_base(amounts.get(DEVICE_RESOURCE, 0))
-    milli = quantity.to_base(amounts.get(SHARE_RESOURCE, 0))
-    if devices < 0 or milli < 0:
-        raise RequestError(f"{DEVICE_RESOURCE} is {devices}, {SHARE_RESOURCE} is {milli}: expected no negative amount")
+    devices, milli = _devices_and_milli(amounts)
     if devices and milli:
         raise RequestError(
             f"{DEVICE_RESOURCE} is {devices} and {SHARE_RESOURCE} is {milli}: expected only one of them, "
@@ -114,7 +113,7 @@ def pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
 
     Raises:
         RequestError: its GPU request fits no device arrangement.
-        QuantityError: an amount is no quantity.
+        QuantityError: an amount is no quantity, or negative.
     """
     amounts = pod_amounts(pod)
     return build_request(amounts, gpu_request(amounts), resources, pod.spec.priority or 0, expected_seconds(pod))
@@ -126,14 +125,13 @@ def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     Somebody else placed it, so it has to be counted, and counting too much cannot overbook a device.
 
     Raises:
-        QuantityError: an amount is no quantity.
+        QuantityError: an amount is no quantity, or negative.
     """
     amounts = pod_amounts(pod)
     try:
         gpus = gpu_request(amounts)
     except RequestError:
-        devices = max(quantity.to_base(amounts.get(DEVICE_RESOURCE, 0)), 0)
-        milli = max(quantity.to_base(amounts.get(SHARE_RESOURCE, 0)), 0)
+        devices, milli = _devices_and_milli(amounts)
         gpus = devices + math.ceil(milli / WHOLE_DEVICE_MILLI), WHOLE_DEVICE_MILLI
     return build_request(amounts, gpus, resources, pod.spec.priority or 0, expected_seconds(pod))
 
@@ -153,13 +151,12 @@ def node_capacity(node: Node, resources: Sequence[str]) -> tuple[IntArray, int]:
         allocatable (R,) int64 and the device count; a device beyond `DEVICES_AT_MOST` is not counted.
 
     Raises:
-        QuantityError: an amount is no quantity.
+        QuantityError: an amount is no quantity, or negative.
     """
     allocatable = node.status.allocatable or {}
     amounts = {name: _nano(name, text) for name, text in allocatable.items()}
-    devices = quantity.to_base(amounts.get(DEVICE_RESOURCE, 0))
-    devices += quantity.to_base(amounts.get(SHARE_RESOURCE, 0)) // WHOLE_DEVICE_MILLI
-    devices = max(0, min(devices, DEVICES_AT_MOST))
+    whole, milli = _devices_and_milli(amounts)
+    devices = min(whole + milli // WHOLE_DEVICE_MILLI, DEVICES_AT_MOST)
     return _columns(amounts, devices * WHOLE_DEVICE_MILLI, resources), devices
 
 
@@ -181,10 +178,16 @@ def _columns(amounts: NanoAmounts, gpu_total_milli: int, resources: Sequence[str
         if name == GPU_NAME:
             columns[column] = gpu_total_milli
         elif name == CPU_NAME:
-            columns[column] = quantity.to_milli(amounts.get(name, 0))
+            columns[column] = min(quantity.to_milli(amounts.get(name, 0)), AMOUNT_AT_MOST)
         else:
-            columns[column] = quantity.to_base(amounts.get(name, 0))
+            columns[column] = min(quantity.to_base(amounts.get(name, 0)), AMOUNT_AT_MOST)
     return columns
+
+
+def _devices_and_milli(amounts: NanoAmounts) -> tuple[int, int]:
+    whole = quantity.to_base(amounts.get(DEVICE_RESOURCE, 0))
+    milli = quantity.to_base(amounts.get(SHARE_RESOURCE, 0))
+    return min(whole, DEVICES_ASKED_AT_MOST), min(milli, DEVICES_ASKED_AT_MOST * WHOLE_DEVICE_MILLI)
 
 
 def _container_amounts(container: Container) -> NanoAmounts:
@@ -203,9 +206,12 @@ def _nano_list(resources: ResourceList | None) -> NanoAmounts:
 
 def _nano(name: str, text: object) -> int:
     try:
-        return quantity.nano(str(text))
+        amount = quantity.nano(str(text))
     except QuantityError as error:
         raise QuantityError(f"{name}: {error}") from error
+    if amount < 0:
+        raise QuantityError(f"{name}: {text!r} is negative: expected 0 or more")
+    return amount
 
 
 def _add(total: NanoAmounts, more: NanoAmounts) -> None:

@@ -75,6 +75,8 @@ def test_priorities_are_a_bare_array_of_integers() -> None:
         (b'{"Pod": {}, "NodeNames": "a"}', "NodeNames"),
         (b'{"Pod": {}, "NodeNames": [1]}', "NodeNames"),
         (b'{"Pod": {"spec": {"priority": "high"}}, "NodeNames": []}', "priority"),
+        (b'{"Pod": {"spec": {"priority": 2147483648}}, "NodeNames": []}', "priority"),
+        (b'{"Pod": {"unread": ' + b"[" * 100_000, "expected an ExtenderArgs object"),
         (b'{"Pod": {}, "Nodes": {"items": [7]}}', "Node in Nodes.items"),
     ],
 )

@@ -175,6 +175,23 @@ def test_no_body_whatsoever_causes_an_error_of_ours(extender: ExtenderProcess, b
         assert extender.ask("POST", verb, body).status == 400
 
 
+VALID = extender_args(pod("mutated", {"cpu": "1500m", "nvidia.com/gpu": "1"}, priority=7), ["cpu-00", "gpu-1"])
+HOSTILE = st.sampled_from(
+    [b"null", b"-1", b"1e999", b"9E", b"[[[[", b"{}", b'"', b"\\ud800", b"\xff", b"\x00", b"9" * 40, b"[" * 5000]
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 12), HOSTILE), min_size=1, max_size=4))
+def test_a_mutated_request_is_answered_or_refused_but_never_fails(
+    extender: ExtenderProcess, mutations: list[tuple[int, int, bytes]]
+) -> None:
+    body = VALID
+    for place, length, replacement in mutations:
+        body = body[:place] + replacement + body[place + length :]
+    for verb in ("/prioritize", "/filter"):
+        assert extender.ask("POST", verb, body).status in (200, 400, 422)
+
+
 def test_health_and_readiness(extender: ExtenderProcess) -> None:
     assert extender.ask("GET", "/healthz").json() == {"alive": True}
     assert extender.ask("GET", "/readyz").json() == {"ready": True, "reason": "nodes and pods are watched"}
