@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tests.cluster.api import Api
 from tests.cluster.extender_process import Decision, ExtenderProcess
-from tests.cluster.ledger import account, base_units_of_scheduler, differences
+from tests.cluster.ledger import account, base_units_of_scheduler, differences, has_ended
 from tests.cluster.replay import Replay
 from tests.cluster.scheduler import Scheduler
 
@@ -24,22 +24,26 @@ def assert_view_agrees(api: Api, scheduler: Scheduler, extender: ExtenderProcess
         least_pods: so many pods hold resources at that moment, or the agreement would prove little.
     """
     deadline = time.monotonic() + AGREE_LIMIT_SECONDS
+    last_found: list[str] = []
     while True:
         pods = api.list_pods()
         expected = account(api.list_nodes(), pods)
-        found = differences(extender.nodes(), expected)
         by_scheduler = base_units_of_scheduler(scheduler.requested())
+        found = differences(extender.nodes(), expected)
         found += [
             f"{name}: kube-scheduler has {by_scheduler[name]}, the API server {view.requested}"
             for name, view in expected.items()
             if by_scheduler.get(name, view.requested) != view.requested
         ]
-        assert time.monotonic() < deadline, "\n".join([f"{len(found)} differences lasted", *found[:10]])
-        if not found:
-            break
+        holding = sum("nodeName" in pod["spec"] and not has_ended(pod) for pod in pods)
+        if holding >= least_pods:
+            last_found = found
+            if not found:
+                return
+        assert time.monotonic() < deadline, "\n".join(
+            [f"no agreement while at least {least_pods} pods held resources; differences:", *last_found[:10]]
+        )
         time.sleep(0.1)
-    holding = sum("nodeName" in pod["spec"] and pod["status"]["phase"] == "Running" for pod in pods)
-    assert holding >= least_pods, f"only {holding} pods were running when the views agreed"
 
 
 def assert_nothing_assumed(extender: ExtenderProcess) -> None:
@@ -80,3 +84,9 @@ def assert_no_fallback(extender: ExtenderProcess) -> None:
     asked = [labels for labels in extender.counted("stowage_requests_total") if labels["verb"] in SCHEDULER_VERBS]
     assert {labels["code"] for labels in asked} == {"200"}, f"answered {asked}: expected 200 alone"
     assert {decision.rung for decision in extender.decisions()} == {"policy"}
+
+
+def assert_watches_held(extender: ExtenderProcess) -> None:
+    """What it knows came by the watches that its role allows, and not by listing everything again and again."""
+    failures = extender.counted("stowage_reflector_failures_total")
+    assert failures == [], f"requests to the API server failed: {failures}"

@@ -4,13 +4,13 @@ KUBERNETES ?= 1.36
 # A policy that is there already will do; one that is not is trained.
 E2E_POLICY := $(or $(STOWAGE_E2E_POLICY),$(wildcard runs/quickstart/policy.onnx),runs/e2e/policy.onnx)
 
-.PHONY: cluster-tools e2e
+cluster-tools: $(VENV_STAMP) ## Build kube-apiserver, kube-scheduler, etcd, KWOK and Helm (needs Go, minutes the first time)
+	@$(PYTHON) tests/cluster/tools/build.py --kubernetes $(KUBERNETES)
 
-cluster-tools: $(VENV_STAMP)
-	$(PYTHON) tests/cluster/tools/build.py --kubernetes $(KUBERNETES)
-
-e2e: cluster-tools $(E2E_POLICY)
+e2e: cluster-tools $(E2E_POLICY) ## Let a policy place pods through a real kube-scheduler
 	STOWAGE_KUBERNETES=$(KUBERNETES) STOWAGE_E2E_POLICY=$(E2E_POLICY) $(PYTHON) -m pytest -m cluster tests/cluster
 
 runs/e2e/policy.onnx: | $(VENV_STAMP)
 	$(PYTHON) -m training.run experiment=e2e
+
+.PHONY: cluster-tools e2e

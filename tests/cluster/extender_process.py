@@ -20,12 +20,14 @@ class Decision(NamedTuple):
     Attributes:
         chosen: the node that was ranked first; None for an answer without opinion.
         rung: who decided: "policy", or what the extender fell back to.
+        candidates: how many places were scored.
     """
 
     uid: str
     pod: str
     chosen: str | None
     rung: str
+    candidates: int
 
 
 class NodeView(NamedTuple):
@@ -106,7 +108,7 @@ class ExtenderProcess:
         if not self._decision_log.exists():
             return []
         records = map(json.loads, self._decision_log.read_text().splitlines())
-        return [Decision(record["uid"], record["pod"], record["chosen"], record["rung"]) for record in records]
+        return [Decision(**{field: record[field] for field in Decision._fields}) for record in records]
 
     def counted(self, name: str) -> list[dict[str, str]]:
         """The labels of a counter's series, those that counted anything."""

@@ -21,19 +21,22 @@ RESOURCES = ("cpu", "memory", "gpu")
 
 def account(nodes: Iterable[Document], pods: Iterable[Document]) -> dict[str, NodeView]:
     """What the extender ought to know of each node."""
-    pods = list(pods)
+    held: dict[str, list[Document]] = {}
+    for pod in pods:
+        if "nodeName" in pod["spec"] and not has_ended(pod):
+            held.setdefault(pod["spec"]["nodeName"], []).append(pod)
     return {
         node["metadata"]["name"]: NodeView(
             base_units(read_amounts(node["status"]["allocatable"])),
-            add_up(base_units(pod_requests(pod)) for pod in pods if occupies(pod, node["metadata"]["name"])),
+            add_up(base_units(pod_requests(pod)) for pod in held.get(node["metadata"]["name"], [])),
         )
         for node in nodes
     }
 
 
-def occupies(pod: Document, node: str) -> bool:
-    """Whether the pod is on the node and has not run its course."""
-    return pod["spec"].get("nodeName") == node and pod["status"]["phase"] not in ("Succeeded", "Failed")
+def has_ended(pod: Document) -> bool:
+    """Whether the pod has run its course; it is on its node still, and takes nothing."""
+    return pod["status"]["phase"] in ("Succeeded", "Failed")
 
 
 def add_up(amounts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -98,9 +101,15 @@ def base_units_of_scheduler(requested: Mapping[tuple[str, str], float]) -> dict[
 
 
 def differences(seen: Mapping[str, NodeView], expected: Mapping[str, NodeView]) -> list[str]:
-    """A line for each node that is seen otherwise than it is."""
-    return [
-        f"{name}: the extender has {seen.get(name)}, the API server {expected.get(name)}"
-        for name in sorted(seen.keys() | expected.keys())
-        if seen.get(name) != expected.get(name)
-    ]
+    """A line for each amount on which the extender and the API server differ, and for each node that only one has."""
+    lines = [f"{name}: only the extender has it" for name in sorted(seen.keys() - expected.keys())]
+    lines += [f"{name}: the extender does not have it" for name in sorted(expected.keys() - seen.keys())]
+    for name in sorted(seen.keys() & expected.keys()):
+        for kind in NodeView._fields:
+            ours, theirs = getattr(seen[name], kind), getattr(expected[name], kind)
+            lines += [
+                f"{name}: {kind} {resource} is {ours[resource]} to the extender, {theirs[resource]} to the API server"
+                for resource in RESOURCES
+                if ours[resource] != theirs[resource]
+            ]
+    return lines

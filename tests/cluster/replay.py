@@ -1,4 +1,8 @@
-"""Lets the pods of a workload arrive, notes where each was bound, and clears away those that have run their course."""
+"""Lets the pods of a workload arrive, notes where each was bound, and clears away those that have run their course.
+
+A pod that has succeeded stays for a while before it is deleted, as Jobs leave theirs: it is on its node still, and
+takes nothing.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,6 +11,7 @@ from tests.cluster.api import PODS, Api
 from tests.cluster.workload import Arrival
 
 SWEEP_SECONDS = 0.25
+LINGER_SECONDS = 2.0
 
 
 class Replay:
@@ -25,6 +30,7 @@ class Replay:
         self.created: dict[str, str] = {}
         self.placements: dict[str, str] = {}
         self.gone: set[str] = set()
+        self._succeeded: dict[str, float] = {}  # when it was seen, by uid
 
     def run_until(self, condition: Callable[[], bool], limit_seconds: float) -> None:
         """Go on until the condition holds; between calls the cluster goes on, but nobody arrives.
@@ -73,7 +79,9 @@ class Replay:
             if "nodeName" in pod["spec"]:
                 self.placements[uid] = pod["spec"]["nodeName"]
             if pod["status"]["phase"] == "Succeeded" and uid not in self.gone:
-                self._delete(uid)
+                seen = self._succeeded.setdefault(uid, time.monotonic())
+                if time.monotonic() - seen > LINGER_SECONDS:
+                    self._delete(uid)
 
     def _delete(self, uid: str) -> None:
         self._api.delete(f"{PODS}/{self.created[uid]}")

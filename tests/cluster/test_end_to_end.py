@@ -11,9 +11,11 @@ from tests.cluster.checks import (
     assert_no_fallback,
     assert_nothing_assumed,
     assert_view_agrees,
+    assert_watches_held,
 )
 from tests.cluster.extender_process import ExtenderProcess
 from tests.cluster.kwok import make_node
+from tests.cluster.processes import wait_for
 from tests.cluster.replay import Replay
 from tests.cluster.testbed import Testbed
 from tests.cluster.workload import arrivals, make_pod
@@ -25,8 +27,9 @@ NOBODY = "nobody"  # a scheduler that does not exist: the test binds such pods i
 
 
 def assert_whole(testbed: Testbed, extender: ExtenderProcess) -> None:
-    """The end check of every test: both sides know the same, nothing is assumed, the policy decided everything."""
+    """The end check of every test: both sides know the same, nothing is assumed, the policy decided what was asked."""
     assert_view_agrees(testbed.api, testbed.scheduler, extender)
+    assert_watches_held(extender)
     assert_nothing_assumed(extender)
     assert_no_fallback(extender)
 
@@ -41,6 +44,9 @@ def test_a_workload_is_placed_where_the_policy_ranks_first(testbed: Testbed, ext
 
     assert len(replay.placements) == 500
     assert_bound_where_ranked_first(replay, extender.decisions(), replay.created)
+    assert max(decision.candidates for decision in extender.decisions()) >= 200, (
+        "only a sample of nodes was asked about"
+    )
     assert testbed.scheduler.extender_failures()[failures_before:] == []
     assert_whole(testbed, extender)
 
@@ -81,6 +87,17 @@ def test_pods_bound_by_others_are_counted(testbed: Testbed, extender: ExtenderPr
     for name in foreign:
         api.delete(f"{PODS}/{name}")
     assert_whole(testbed, extender)
+
+
+def test_a_pod_that_has_succeeded_takes_nothing(testbed: Testbed, extender: ExtenderProcess) -> None:
+    testbed.api.create(make_pod("brief", {"cpu": "2"}, seconds=1.0))
+    path = f"{PODS}/brief"
+
+    wait_for(lambda: testbed.api.get(path)["status"]["phase"] == "Succeeded", 30.0, "the pod to succeed")
+
+    assert "nodeName" in testbed.api.get(path)["spec"]
+    assert_whole(testbed, extender)
+    testbed.api.delete(path)
 
 
 def test_a_choice_is_counted_until_another_scheduler_overrules_it(testbed: Testbed, extender: ExtenderProcess) -> None:
