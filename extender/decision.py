@@ -122,15 +122,16 @@ def decide(state: ClusterState, ladder: Sequence[tuple[Rung, Policy]], pod: PodR
         ladder: policies, best first, each with the rung that its answers count under.
         rows: (n,) int64, the nodes asked about, without `UNKNOWN_ROW`.
     """
-    devices = state.arrays.device_free.shape[1] if shares_device(pod) else 1
-    candidates = list_candidates(state.arrays, pod, rows, rows.shape[0] * max(devices, 1))
+    nodes = state.nodes
+    devices = nodes.device_free.shape[1] if shares_device(pod) else 1
+    candidates = list_candidates(nodes, pod, rows, rows.shape[0] * max(devices, 1))
     count = int(candidates.rows.shape[0])
     if count == 0:
         return Decision(NO_RANKING, Rung.NONE_FEASIBLE, 0, ())
     failures: list[str] = []
     for rung, policy in ladder:
         try:
-            ranking = rank(policy.scores(state.arrays, pod, candidates), candidates)
+            ranking = rank(policy.scores(nodes, pod, candidates), candidates)
         except Exception as error:
             # A policy is data from outside, and what ONNX Runtime raises has no base but Exception. The pod gets its
             # answer from the next rung; the failure is named here, counted and logged by `server.scoring`.

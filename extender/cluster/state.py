@@ -72,6 +72,7 @@ class ClusterState:
         self._row_of: dict[str, int] = {}
         self._names: list[str] = [""] * _FIRST_ROWS
         self._unused_rows = list(range(_FIRST_ROWS - 1, -1, -1))
+        self._rows_used = 0
         self._pods_on: dict[str, dict[str, None]] = {}  # node name -> uids, in the order they came
 
     def __len__(self) -> int:
@@ -81,6 +82,12 @@ class ClusterState:
     def __contains__(self, node: object) -> bool:
         """Whether a node of that name is known."""
         return node in self._row_of
+
+    @property
+    def nodes(self) -> NodeArrays:
+        """The rows that have been in use, views of `arrays`; a policy takes their number for the cluster's size."""
+        used = self._rows_used
+        return NodeArrays(*(array[:used] for array in self.arrays))
 
     def node_names(self) -> list[str]:
         """The known nodes."""
@@ -220,7 +227,9 @@ class ClusterState:
             self.generation = np.concatenate((self.generation, np.zeros_like(self.generation)))
             self._names.extend(repeat("", rows))
             self._unused_rows = list(range(2 * rows - 1, rows - 1, -1))
-        return self._unused_rows.pop()
+        row = self._unused_rows.pop()
+        self._rows_used = max(self._rows_used, row + 1)
+        return row
 
 
 def _same_devices(one: PodRequest, other: PodRequest) -> bool:

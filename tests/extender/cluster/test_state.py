@@ -269,3 +269,12 @@ def test_rows_are_found_in_the_order_of_the_names(names: list[str]) -> None:
     state = state_with(a=0, b=0)
 
     assert state.rows_of(names).tolist() == [state.row_of(name) for name in names]
+
+
+def test_policies_see_as_many_rows_as_there_have_been_nodes() -> None:
+    state = ClusterState(("cpu", "memory", "gpu"))
+    for index in range(5):
+        state.put_node(f"n{index}", np.array([1000, 1, 0]), 0)
+    assert [len(array) for array in state.nodes] == [5, 5, 5]
+    state.nodes.requested[3, 0] = 7
+    assert state.arrays.requested[3, 0] == 7
