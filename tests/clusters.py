@@ -59,16 +59,12 @@ def copy_of(nodes: NodeArrays) -> NodeArrays:
 
 @st.composite
 def nodes(draw: st.DrawFn) -> Node:
-    """A node in any state that pods could have left it in."""
-    cpu, memory = draw(st.integers(0, 8)) * 1000, draw(st.integers(0, 8)) * GIB
-    free_device = st.sampled_from((0, 300, 500, 700, 1000))
-    return Node(
-        cpu,
-        memory,
-        tuple(draw(st.lists(free_device, max_size=4))),
-        draw(st.integers(0, cpu)),
-        draw(st.integers(0, memory)),
-    )
+    """A node in any state that pods could have left it in; most have room."""
+    cpu, memory = draw(st.sampled_from((0, 2, 8, 8))) * 1000, draw(st.sampled_from((0, 2, 8, 8))) * GIB
+    free_device = st.sampled_from((0, 300, 500, 700, 1000, 1000))
+    in_use = st.sampled_from((0, 0, 0.25, 0.5, 1))
+    devices = draw(st.lists(free_device, max_size=4))
+    return Node(cpu, memory, tuple(devices), int(draw(in_use) * cpu), int(draw(in_use) * memory))
 
 
 def clusters(at_most: int = 5) -> st.SearchStrategy[NodeArrays]:
@@ -78,12 +74,12 @@ def clusters(at_most: int = 5) -> st.SearchStrategy[NodeArrays]:
 
 @st.composite
 def pods(draw: st.DrawFn) -> PodRequest:
-    """Pods without GPU, with part of a device, with one device and with several."""
-    gpu_count = draw(st.integers(0, 3))
+    """Pods without GPU, with part of a device, with one device and with several; most fit on an empty node."""
+    gpu_count = draw(st.sampled_from((0, 1, 1, 2, 3)))
     gpu_milli = draw(st.sampled_from(PARTS)) if gpu_count == 1 else WHOLE_DEVICE_MILLI * (gpu_count > 0)
     return pod_of(
-        draw(st.integers(0, 6)) * 500,
-        draw(st.integers(0, 6)) * GIB // 2,
+        draw(st.sampled_from((0, 500, 1000, 2000, 6000))),
+        draw(st.sampled_from((0, 1, 2, 6))) * GIB // 2,
         gpu_count,
         gpu_milli,
         draw(st.sampled_from((-1000, 0, 1000, 2_000_000_000))),

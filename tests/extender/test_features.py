@@ -112,6 +112,12 @@ def test_an_empty_node_is_seen_as_empty():
     assert (first["node/empty-before"], second["node/empty-before"]) == (1.0, 0.0)
 
 
+def test_taking_the_cpu_strands_the_devices():
+    # With 3999 milli left no typical pod can use a device: 0.9 of them was useless before, 1.4 are now.
+    [seen] = described(cluster_of(TWO_DEVICES), pod_of(4001), (0, ANY_DEVICE))
+    assert seen["node/fragmentation-change"] == pytest.approx(1.4 - 0.9)
+
+
 def test_two_devices_of_a_node_are_two_different_candidates():
     tight, loose = described(cluster_of(TWO_DEVICES), pod_of(1000, GIB, 1, 300), (0, 1), (0, 0))
     assert (tight["node/largest-part-after"], loose["node/largest-part-after"]) == pytest.approx((1.0, 0.7))

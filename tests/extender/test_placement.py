@@ -64,7 +64,7 @@ def test_only_the_given_rows_are_looked_at(nodes, pod, data):
     assert sorted(listed) == sorted(tightest + looser)
 
 
-@given(clusters(), pods(), st.integers(0, 5))
+@given(clusters(), pods(), st.integers(0, 3))
 def test_a_limit_of_the_number_of_nodes_cuts_alternatives_only(nodes, pod, more):
     limit = len(nodes.allocatable) + more
     everything = pairs(list_candidates(nodes, pod, all_rows(nodes), PLENTY))
@@ -76,6 +76,19 @@ def test_a_limit_of_the_number_of_nodes_cuts_alternatives_only(nodes, pod, more)
 def test_the_tightest_device_is_the_fullest_that_still_has_room_and_the_first_of_equals():
     free = np.array([[1000, 400, 300, 400], [200, 100, 0, ABSENT_DEVICE], [1000, 1000, 500, 500]])
     assert tightest_devices(free, 400).tolist() == [1, ANY_DEVICE, 2]
+
+
+def test_a_limit_keeps_the_first_alternatives():
+    nodes = cluster_of(Node(8000, GIB, (1000, 500, 700)), Node(8000, GIB, (500,)))
+    pod = pod_of(gpu_count=1, gpu_milli=400)
+    listed = [pairs(list_candidates(nodes, pod, all_rows(nodes), limit)) for limit in (4, 3, 2)]
+    assert listed == [[(0, 1), (1, 0), (0, 0), (0, 2)], [(0, 1), (1, 0), (0, 0)], [(0, 1), (1, 0)]]
+
+
+def test_the_afterstate_of_several_devices_takes_whole_ones_in_order():
+    free = np.array([[500, 1000, 1000, 1000], [1000, 0, 1000, ABSENT_DEVICE]])
+    after = devices_after(free, pod_of(gpu_count=2, gpu_milli=1000), np.full(2, ANY_DEVICE))
+    assert after.tolist() == [[500, 0, 0, 1000], [0, 0, 0, ABSENT_DEVICE]]
 
 
 @given(clusters(), pods())

@@ -133,10 +133,10 @@ def test_the_default_profile_is_kube_schedulers(nodes, pod):
 
 
 def test_best_fit_prefers_the_node_with_least_left_as_shares_of_the_largest():
-    # Left of CPU 4000 / 8000, of memory 3 / 4, of GPU 500 / 2000: mean 0.5; the second node keeps 1000, 0 and 0: 1/24.
+    # Left of CPU 4000 / 8000, of memory 3 / 4, of GPU 500 / 2000: the second node keeps 1000 of CPU only.
     nodes = cluster_of(Node(8000, 4 * GIB, (500, 500), cpu_used=3000), Node(2000, GIB, (500,)))
     scores = best_fit(nodes, pod_of(1000, GIB, 1, 500), everywhere(nodes))
-    assert scores == pytest.approx([-(0.5 + 0.75 + 0.25) / 3, -(1 / 8 + 0 + 0) / 3])
+    assert scores == pytest.approx([-(0.5 + 0.75 + 0.25), -1 / 8])
 
 
 @given(clusters(), pods())

@@ -25,6 +25,15 @@ class HighestRow:
         return candidates.rows.astype(np.float64)
 
 
+class LastDevice:
+    """A policy that prefers looser devices."""
+
+    name = "last-device"
+
+    def scores(self, nodes, pod, candidates):
+        return candidates.devices.astype(np.float64)
+
+
 class Uncompiled:
     """A trained policy which computes its features as the extender does."""
 
@@ -116,6 +125,13 @@ def test_a_policys_best_candidate_is_taken():
     assert play_policy(episode, HighestRow(), samples) == 3
     assert episode.node.tolist() == [3, 2, 1, 0]
     assert samples[:3, 0].tolist() == [0, 1, 2]
+
+
+def test_a_policy_decides_on_the_device_too():
+    workload = workload_of([Node(4000, GIB, (1000, 1000, 1000))], [Pod(time, 100, 0, 0, 1, 300) for time in range(3)])
+    episode = episode_of(workload)
+    play_policy(episode, LastDevice(), np.zeros((3, 2)))
+    assert episode.taken.tolist() == [0b001, 0b010, 0b100]
 
 
 @given(workloads())
