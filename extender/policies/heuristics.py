@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from extender.features import FloatArray, imbalances
-from extender.placement import GPU, Candidates, NodeArrays, PodRequest
+from extender.features import FloatArray
+from extender.placement import CPU, GPU, MEMORY, Candidates, IntArray, NodeArrays, PodRequest
 from extender.policies.base import ScoreArray
 
+HALF_SCORE = 50
 MAX_NODE_SCORE = 100  # framework.MaxNodeScore, k8s.io/kube-scheduler/framework
 
 
@@ -34,13 +35,17 @@ def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -
 def kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
     """LeastAllocated plus BalancedAllocation over CPU and memory, as in kube-scheduler's default profile; (K,).
 
-    Source: pkg/scheduler/apis/config/v1/default_plugins.go and defaults.go (both at weight 1, CPU and memory only:
-    the default profile does not see GPUs when it scores), balanced_allocation.go for the imbalance.
+    The default profile does not see GPUs when it scores. BalancedAllocation scores how the placement changes the balance
+    of CPU and memory, and nothing for a pod that asks for neither.
+    Source: pkg/scheduler/apis/config/v1/default_plugins.go and defaults.go (both at weight 1),
+    pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go (1.36).
     """
-    rows = candidates.rows
-    after = nodes.requested[rows, :GPU] + pod.request[:GPU]
-    balance = np.floor((1.0 - imbalances(nodes.allocatable[rows, :GPU], after)) * MAX_NODE_SCORE)
-    return _allocation_score(nodes, pod, candidates, GPU, True) + balance
+    score = _allocation_score(nodes, pod, candidates, GPU, True)
+    if pod.request[CPU] > 0 or pod.request[MEMORY] > 0:
+        allocatable, before = nodes.allocatable[candidates.rows], nodes.requested[candidates.rows]
+        with_pod = _balance_score(allocatable, before + pod.request)
+        score += HALF_SCORE + (HALF_SCORE + with_pod - _balance_score(allocatable, before)) // 2
+    return score
 
 
 def best_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
@@ -57,6 +62,15 @@ def best_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> Floa
 def random_choice(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
     """Every candidate alike: whoever ranks breaks the tie; (K,)."""
     return np.zeros(candidates.rows.shape[0])
+
+
+def _balance_score(allocatable: IntArray, requested: IntArray) -> IntArray:
+    cpu = np.minimum(requested[:, CPU] / np.maximum(allocatable[:, CPU], 1), 1.0)
+    memory = np.minimum(requested[:, MEMORY] / np.maximum(allocatable[:, MEMORY], 1), 1.0)
+    both = (allocatable[:, CPU] > 0) & (allocatable[:, MEMORY] > 0)
+    deviation = np.where(both, np.abs((cpu - memory) / 2.0), 0.0)
+    score: IntArray = ((1.0 - deviation) * MAX_NODE_SCORE).astype(np.int64)
+    return score
 
 
 def _allocation_score(
@@ -85,6 +99,7 @@ RULES: dict[str, Any] = {
 }
 
 COMPILABLE: tuple[Any, ...] = (
+    _balance_score,
     _allocation_score,
     random_choice,
     least_allocated,

@@ -104,10 +104,6 @@ def test_the_default_profile_does_not_look_at_gpus():
     assert scores[0] == scores[1] == scores[2]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="kube-scheduler 1.36 scores the change of the balance, 50 + (50 + with - without) / 2, not the balance",
-)
 def test_the_default_profile_rewards_a_better_balance_than_before():
     # LeastAllocated is (25 + 75) / 2 = 50 on both nodes. The balance after is 1 - 0.5 / 2 = 75 on both; before it was
     # 1 - 0.5 / 2 = 75 on the first and 1 - 0.75 / 2 = 62 on the second: 50 + 50 / 2 = 75 and 50 + 63 / 2 = 81.
@@ -119,7 +115,6 @@ def test_the_default_profile_rewards_a_better_balance_than_before():
     assert (first.tolist(), second.tolist()) == ([50.0 + 75], [50.0 + 81])
 
 
-@pytest.mark.xfail(strict=True, reason="as above: the balance alone is scored, not its change")
 @given(nodes=clusters(), pod=pods().filter(lambda pod: pod.request[:2].any()))
 def test_the_default_profile_is_kube_schedulers(nodes, pod):
     wanted = []
