@@ -35,8 +35,8 @@ def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -
 def kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
     """LeastAllocated plus BalancedAllocation over CPU and memory, as in kube-scheduler's default profile; (K,).
 
-    The default profile does not see GPUs when it scores. BalancedAllocation scores how the placement changes the balance
-    of CPU and memory, and nothing for a pod that asks for neither.
+    The default profile does not see GPUs when it scores. BalancedAllocation scores how the placement changes the
+    balance of CPU and memory, and nothing for a pod that asks for neither.
     Source: pkg/scheduler/apis/config/v1/default_plugins.go and defaults.go (both at weight 1),
     pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go (1.36).
     """
