@@ -21,7 +21,7 @@ lint: $(VENV_STAMP) ## Check style, types and the layers between modules
 	$(VENV)/bin/lint-imports
 
 proto: $(VENV_STAMP) ## Generate the Python code of proto/
-	$(PYTHON) -m grpc_tools.protoc -I proto/stowage/v1 --python_out=extender/server --pyi_out=extender/server scoring.proto
+	$(PYTHON) proto/generate.py
 
 install: $(VENV_STAMP) ## Set up the virtual environment only
 
