@@ -73,6 +73,13 @@ def test_pods_that_fit_on_no_drawn_node_are_never_drawn():
         assert np.any(workload.shape == 0)  # but what fits is
 
 
+def test_as_much_gpu_on_too_few_devices_does_not_fit():
+    shapes, _ = shapes_from_rows([(1000, 1, 2, 500)], MIB)
+    one_device, two_devices = (node_rows([(8000, 64, count)], MIB) for count in (1, 2))
+    assert shapes.fitting_somewhere(*one_device).tolist() == [False]
+    assert shapes.fitting_somewhere(*two_devices).tolist() == [True]
+
+
 def test_a_pod_that_fits_on_no_drawn_node_at_all_is_an_error():
     population = population_of([(4000, 64, 0)], [(8000, 1, 0, 0)])
     with pytest.raises(ValueError, match="none of the pods of by hand fits on any of the 1 drawn nodes; draw more"):

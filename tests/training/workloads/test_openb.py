@@ -14,7 +14,7 @@ PODS = (
     POD_HEADER
     + "pod-0,12000,16384,1,1000,,LS,Running,0,500,0\n"
     + "pod-1,6000,12288,1,460,,BE,Running,3600,3700,3600\n"
-    + "pod-2,6000,12288,0,0,,LS,Succeeded,7200,7260,7200\n"
+    + "pod-2,6000,12288,0,1000,,LS,Succeeded,7200,7260,7200\n"
 )
 
 
@@ -61,6 +61,7 @@ def test_a_trace_becomes_a_population(folder):
     assert population.resources == BASE_RESOURCES
     assert population.allocatable.tolist() == [[64000, 262144 * MIB, 2000]]
     assert population.shapes.request[population.shape, GPU].tolist() == [1000, 460, 0]
+    assert population.shapes.gpu_milli[population.shape].tolist() == [1000, 460, 0]
     assert population.duration.tolist() == [500.0, 100.0, 60.0]
     assert population.priority.tolist() == [1000, 0, 1000]
     assert population.hour_weights[:4].tolist() == [1.0, 1.0, 1.0, 0.0]
