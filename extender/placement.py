@@ -119,9 +119,6 @@ def list_candidates(nodes: NodeArrays, pod: PodRequest, rows: IntArray, limit: i
         distinct = (free[:, device] >= pod.gpu_milli) & (tightest != device)
         for earlier in range(device):
             distinct &= free[:, earlier] != free[:, device]
-        # The tightest device stands for every later one that has as much left.
-        for later in range(device + 1, free.shape[1]):
-            distinct &= (tightest != later) | (free[:, later] != free[:, device])
         if np.any(distinct):
             listed_rows.append(rows[distinct])
             listed_devices.append(np.full(np.sum(distinct), device, dtype=np.int64))

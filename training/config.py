@@ -32,7 +32,7 @@ class ConfigError(ValueError):
 class TrainingArguments:
     """How long to train, and how not to lose it."""
 
-    total_timesteps: Annotated[int, Field(ge=1, description="placement decisions to learn from")] = 300_000
+    total_timesteps: Annotated[int, Field(ge=1, description="placement decisions to learn from")] = 200_000
     checkpoint_timesteps: Annotated[int, Field(ge=1, description="at most so many are lost when interrupted")] = 20_000
     resume: Annotated[str | None, Field(description="folder of an interrupted run, to go on with it")] = None
     threads: Annotated[int, Field(ge=1, le=256, description="of torch; part of what makes a run repeatable")] = 2

@@ -53,7 +53,7 @@ class EnvArguments:
 
     nodes: Annotated[int, Field(ge=2, le=20_000, description="nodes of the training cluster")] = 32
     num_resources: Annotated[int, Field(ge=3, le=16, description="cpu, memory, gpu and further ones")] = 3
-    pods: Annotated[int, Field(ge=2, le=1_000_000, description="pods of one episode")] = 600
+    pods: Annotated[int, Field(ge=2, le=1_000_000, description="pods of one episode")] = 1500
     lowest_load: Annotated[float, Field(gt=0, le=3, description="an episode's load is drawn from here")] = 0.8
     highest_load: Annotated[float, Field(gt=0, le=3, description="… up to here")] = 1.0
     parallel: Annotated[int, Field(ge=1, le=4096, description="episodes that are stepped in one call")] = 64

@@ -116,7 +116,8 @@ def _rows(path: Path, parse: Callable[[Callable[..., int]], Parsed]) -> Iterator
                 text = row.get(column)
                 if text is None:
                     raise TraceError(
-                        f"{path}:{line}: no column {column!r}; there are {', '.join(reader.fieldnames or ())}"
+                        f"{path}:{line}: no value for column {column!r}; the header names "
+                        f"{', '.join(reader.fieldnames or ())}"
                     )
                 try:
                     value = convert(text)

@@ -72,7 +72,7 @@ def test_a_trace_becomes_a_population(folder):
     ("file", "old", "new", "message"),
     [
         (NODE_FILE, "64000", "64k", r"gpu_node\.csv:2: column 'cpu_milli': '64k' where a whole number"),
-        (NODE_FILE, ",gpu,", ",gpus,", r"gpu_node\.csv:2: no column 'gpu'; there are sn, cpu_milli"),
+        (NODE_FILE, ",gpu,", ",gpus,", r"gpu_node\.csv:2: no value for column 'gpu'; the header names sn, cpu_milli"),
         ("openb_pod_list_default.csv", "3600,3700", "3600,", r"default\.csv:3: column 'deletion_time': ''"),
         ("openb_pod_list_default.csv", "1,460", "-1,460", r"default\.csv:3: column 'num_gpu': -1 where 0 or more"),
         ("openb_pod_list_default.csv", "3600,3700", "3600,3500", r"default\.csv:3: column 'deletion_time'.*creation"),
