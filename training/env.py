@@ -14,36 +14,20 @@ from typing import Annotated, Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
 from extender.features import feature_count
-from extender.placement import GPU
-from training.simulator.episodes import DEVICE_SLOTS, allocate, load, view, view_compiled
-from training.simulator.event_loop import (
-    ARRIVED,
-    DECISION,
-    FORCED,
-    NOW,
-    PARKED,
-    PLACED,
-    PODS,
-    QUEUED,
-    WAITING_SECONDS,
-    advance,
-    describe_candidates,
-    park,
-    place,
-    typical_of,
-)
+from training.simulator import stepping
+from training.simulator.episodes import DEVICE_SLOTS, allocate, load, view
+from training.simulator.event_loop import FORCED, NOW, PLACED, PODS, WAITING_SECONDS
+from training.simulator.stepping import CLUSTER_FEATURES
 from training.workloads.base import ArrivalProcess, Population, Workload, draw_workload
 
 Observation = dict[str, NDArray[np.float32]]
 WorkloadSource = Callable[[np.random.Generator], Workload]
 
 TYPICAL_AT_MOST = 48
-CLUSTER_FEATURES = 6  # what the critic sees beside the free share of each resource
 RESETS_AT_MOST = 100
 
 
@@ -87,78 +71,6 @@ def workload_source(
         )
 
     return draw
-
-
-@njit(cache=True)
-def _potential(episode, weight):
-    return -weight * np.sum(episode.fragmented) / 1000.0
-
-
-@njit(cache=True)
-def _describe(episode, candidates, features, mask, cluster):
-    """Write the observation of one episode; returns the number of candidates."""
-    count = candidates.rows.shape[0]
-    mask[:] = 0.0
-    features[:] = 0.0
-    if count > 0:
-        features[:count] = describe_candidates(episode, candidates, typical_of(episode))
-        mask[:count] = 1.0
-    resources = episode.allocatable.shape[1]
-    for resource in range(resources):
-        capacity = max(np.sum(episode.allocatable[:, resource]), 1)
-        cluster[resource] = 1.0 - np.sum(episode.requested[:, resource]) / capacity
-    counters = episode.counters
-    parked_gpu = 0
-    for position in range(counters[PARKED]):
-        parked_gpu += episode.shape_request[episode.shape[episode.parked[position]], GPU]
-    gpu_capacity = max(np.sum(episode.allocatable[:, GPU]), 1)
-    cluster[resources] = np.sum(episode.fragmented) / gpu_capacity
-    cluster[resources + 1] = np.log1p(counters[QUEUED])
-    cluster[resources + 2] = np.log1p(counters[PARKED])
-    cluster[resources + 3] = parked_gpu / gpu_capacity
-    cluster[resources + 4] = 1.0 - counters[ARRIVED] / max(counters[PODS], 1)
-    cluster[resources + 5] = np.sum(episode.device_free == 1000) * 1000.0 / gpu_capacity
-    return count
-
-
-@njit(cache=True)
-def _begin(batch, index, skip, generator, features, mask, cluster, rows, devices):
-    """Play one freshly loaded episode to a decision, `skip` of them taken at random before.
-
-    Returns the number of candidates, 0 if the episode has no such decision.
-    """
-    episode = view_compiled(batch, index)
-    state, candidates = advance(episode, rows.shape[1])
-    while skip > 0 and state == DECISION:
-        chosen = int(generator.random() * candidates.rows.shape[0])
-        place(episode, candidates.rows[chosen], candidates.devices[chosen])
-        state, candidates = advance(episode, rows.shape[1])
-        skip -= 1
-    count = _describe(episode, candidates, features[index], mask[index], cluster[index])
-    rows[index, :count] = candidates.rows
-    devices[index, :count] = candidates.devices
-    return count
-
-
-@njit(cache=True)
-def _step(batch, actions, features, mask, cluster, rows, devices, counts, rewards, finished, unit, weight, discount):
-    """Carry out one action in every episode and play on to its next decision."""
-    for index in range(actions.shape[0]):
-        episode = view_compiled(batch, index)
-        waiting = episode.clock[WAITING_SECONDS]
-        potential = _potential(episode, weight)
-        action = actions[index]
-        if 0 <= action < counts[index]:
-            place(episode, rows[index, action], devices[index, action])
-        else:
-            park(episode)
-        state, candidates = advance(episode, rows.shape[1])
-        counts[index] = _describe(episode, candidates, features[index], mask[index], cluster[index])
-        rows[index, : counts[index]] = candidates.rows
-        devices[index, : counts[index]] = candidates.devices
-        finished[index] = state != DECISION
-        after = 0.0 if finished[index] else _potential(episode, weight)
-        rewards[index] = discount * after - potential - (episode.clock[WAITING_SECONDS] - waiting) / unit
 
 
 class SimulatorBatch:
@@ -234,7 +146,7 @@ class SimulatorBatch:
         generator = self._generators[index]
         for _ in range(RESETS_AT_MOST):
             load(view(self._episodes, index), self._source(generator))
-            self.counts[index] = _begin(
+            self.counts[index] = stepping.begin(
                 self._episodes,
                 index,
                 skip,
@@ -263,7 +175,7 @@ class SimulatorBatch:
         """
         rewards = np.zeros(self.size)
         finished = np.zeros(self.size, np.bool_)
-        _step(
+        stepping.step(
             self._episodes,
             np.asarray(actions, np.int64),
             self.features,
