@@ -23,12 +23,11 @@ from rich.console import Console
 from rich.table import Table
 
 from training.progress import track
+from training.simulator.fragmentation import DEVICE_SLOTS, FragmentationTables
 from training.simulator.packing import (
     CLASSES,
-    DEVICE_SLOTS,
     POLICY_NUMBERS,
     WHOLE,
-    FragmentationTables,
     PackingNodes,
     PackingShapes,
     play,
@@ -44,7 +43,6 @@ PUBLISHED_NAMES = {
     "gpupacking": "GpuPacking",
     "gpuclustering": "GpuClustering",
     "fgd": "FGD",
-    "random": "Random",
 }
 
 

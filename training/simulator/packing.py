@@ -4,8 +4,8 @@ The rules are those of the public simulator of the FGD paper ("Beware of Fragmen
 truncation and tie-breaking included, so that published numbers can be met to the last digit. A node's score for a pod
 shape depends on that node alone (BestFit's normalisation comes on top), so scores are kept per (shape, node) and
 computed again only when the shape arrives and the node has changed: an episode costs a few passes over 1,213 integers
-per pod. Fragmentation comes from tables over (model, size, CPU), see `FragmentationTables`; only where a placement
-changes it by nothing at all is the published sum repeated term by term, because there its rounding decides.
+per pod. Fragmentation comes from tables (`fragmentation`); only where a placement changes it by nothing at all is the
+published sum repeated term by term, because there its rounding decides.
 """
 
 import math
@@ -14,10 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from training.simulator import compiled as compiled  # sets up the compilation cache
+from training.simulator.fragmentation import (
+    DEVICE_SLOTS,
+    fragmentation_of,
+    published_fragmentation,
+)
 
 WHOLE = 1000
-DEVICE_SLOTS = 8
 INFEASIBLE = -1
 NO_DEVICE = -1
 LARGEST_CPU_MILLI = 128_000  # the scale of the published rules: the largest node of the trace
@@ -25,14 +28,13 @@ LARGEST_GPU_MILLI = 8_000
 ROUNDING_NOISE = 1e-6  # GPU milli: below this a change is none, and rounding says whether 50 is truncated to 49
 CLASSES = DEVICE_SLOTS + 1  # GpuClustering's classes of pods: shares, 1 … 8 devices
 
-BEST_FIT, DOT_PRODUCT, GPU_PACKING, GPU_CLUSTERING, FGD, RANDOM = range(6)
+BEST_FIT, DOT_PRODUCT, GPU_PACKING, GPU_CLUSTERING, FGD = range(5)
 POLICY_NUMBERS = {
     "bestfit": BEST_FIT,
     "dotprod": DOT_PRODUCT,
     "gpupacking": GPU_PACKING,
     "gpuclustering": GPU_CLUSTERING,
     "fgd": FGD,
-    "random": RANDOM,
 }
 
 
@@ -44,26 +46,6 @@ class PackingShapes(NamedTuple):
     gpu_count: np.ndarray  # (S,) int64
     gpu_milli: np.ndarray  # (S,) int64, 0 without GPU
     admits: np.ndarray  # (S, N) bool, whether the pod's GPU models allow the node
-
-
-class FragmentationTables(NamedTuple):
-    """Typical pods by size, so that a node's fragmentation takes a look-up per size instead of a loop over pods.
-
-    A group is a (GPU count, milli) that typical pods ask for. `served[model, group, bin]` is the share of the typical
-    pods that are of this group, admit the model and need no more CPU than the bin's lower edge; `unserved` is the rest.
-    """
-
-    cpu_edges: np.ndarray  # (B - 1,) int64 ascending: bin b holds free CPU in [edge[b - 1], edge[b])
-    level_milli: np.ndarray  # (L,) int64, the distinct sizes
-    group_level: np.ndarray  # (G,) int64, index into level_milli
-    group_count: np.ndarray  # (G,) int64
-    served: np.ndarray  # (models, B, G) float64
-    unserved: np.ndarray  # (models, B) float64
-    cpu: np.ndarray  # (T,) int64: the typical pods themselves, in their published order
-    gpu_count: np.ndarray  # (T,) int64
-    gpu_milli: np.ndarray  # (T,) int64
-    share: np.ndarray  # (T,) float64
-    admits: np.ndarray  # (models, T) bool
 
 
 class PackingNodes(NamedTuple):
@@ -78,40 +60,6 @@ class PackingNodes(NamedTuple):
     classes: np.ndarray  # (N, CLASSES) int64, placed GPU pods by class
     fragmentation: np.ndarray  # (N,) float64
     version: np.ndarray  # (N,) int32
-
-
-@njit(cache=True)
-def cpu_bin(tables, cpu):
-    """Which bin of the tables so much free CPU is in."""
-    low, high = 0, tables.cpu_edges.shape[0]
-    while low < high:
-        middle = (low + high) >> 1
-        if tables.cpu_edges[middle] <= cpu:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True)
-def fragmentation_of(tables, model, cpu, devices, gpu_free):
-    """GPU milli that the next typical pod cannot use, in expectation; `features.fragmentation` of one node."""
-    at = cpu_bin(tables, cpu)
-    served = tables.served[model, at]
-    wasted = tables.unserved[model, at] * gpu_free
-    level, fitting, remainder = -1, 0, 0
-    for group in range(tables.group_level.shape[0]):
-        if tables.group_level[group] != level:
-            level = tables.group_level[group]
-            size = tables.level_milli[level]
-            fitting, remainder = 0, 0
-            for device in range(DEVICE_SLOTS):
-                if devices[device] >= size:
-                    fitting += 1
-                else:
-                    remainder += devices[device]
-        wasted += served[group] * (remainder if fitting >= tables.group_count[group] else gpu_free)
-    return wasted
 
 
 @njit(cache=True)
@@ -155,40 +103,6 @@ def take_whole(devices, count, milli):
         if device == NO_DEVICE:
             return
         devices[device] -= milli
-
-
-@njit(cache=True)
-def published_fragmentation(tables, model, cpu, devices, gpu_free):
-    """`fragmentation_of`, summed in the published order: by what the node lacks for a typical pod, then in total."""
-    lack_both, lack_gpu, lack_cpu, cpu_served, cpu_unserved, no_access = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for index in range(tables.share.shape[0]):
-        share, enough_cpu = tables.share[index], cpu >= tables.cpu[index]
-        size = tables.gpu_milli[index]
-        if size == 0:
-            if enough_cpu:
-                cpu_served += share * gpu_free
-            else:
-                cpu_unserved += share * gpu_free
-            continue
-        if not tables.admits[model, index]:
-            no_access += share * gpu_free
-            continue
-        fitting, remainder = 0, 0
-        for device in range(DEVICE_SLOTS):
-            if devices[device] >= size:
-                fitting += 1
-            else:
-                remainder += devices[device]
-        if fitting >= tables.gpu_count[index]:
-            if enough_cpu:
-                lack_gpu += share * remainder
-            else:
-                lack_cpu += share * gpu_free
-        elif enough_cpu:
-            lack_gpu += share * gpu_free
-        else:
-            lack_both += share * gpu_free
-    return lack_both + lack_gpu + lack_cpu + cpu_served + cpu_unserved + no_access
 
 
 @njit(cache=True)
@@ -304,7 +218,7 @@ def play(policy, nodes, shapes, tables, arrivals, tiebreak):
     """Play one run.
 
     Args:
-        policy: of `POLICY_NUMBERS`; for `RANDOM` the tie-break decides alone.
+        policy: of `POLICY_NUMBERS`.
         nodes: changed in place.
         shapes: the pods' shapes.
         tables: typical pods.
@@ -340,10 +254,8 @@ def play(policy, nodes, shapes, tables, arrivals, tiebreak):
                         score = score_dot_product(nodes, shapes, shape, row)
                     elif policy == GPU_PACKING:
                         score = score_gpu_packing(nodes, shapes, shape, row, scratch)
-                    elif policy == GPU_CLUSTERING:
-                        score = score_gpu_clustering(nodes, shapes, shape, row)
                     else:
-                        score = 0
+                        score = score_gpu_clustering(nodes, shapes, shape, row)
                 scores[shape, row] = score
                 devices[shape, row] = device
         chosen = choose(policy, scores[shape], tiebreak)

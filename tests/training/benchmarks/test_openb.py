@@ -18,7 +18,7 @@ from training.benchmarks.openb import (
     read_mix,
     read_published,
 )
-from training.simulator.packing import fragmentation_of, published_fragmentation
+from training.simulator.fragmentation import fragmentation_of, published_fragmentation
 
 PODS = [
     *[(4000, 0, 1, 1000, "")] * 5,
