@@ -80,7 +80,8 @@ NO_RANKING = Ranking(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), n
 def rank(scores: ScoreArray, candidates: Candidates) -> Ranking:
     """Order the nodes by their best candidate and give each of the top ten a priority of its own.
 
-    Equal scores are ordered by row, then by device, so the same question has the same answer.
+    Nodes with equal scores are ordered by row. Of a node's equal candidates the one listed first wins, which
+    `list_candidates` makes the tightest device: the simulator decides so too.
 
     Args:
         scores: (K,) one per candidate, higher is better.
@@ -89,10 +90,10 @@ def rank(scores: ScoreArray, candidates: Candidates) -> Ranking:
         PolicyOutputError: not one score per candidate, or one is NaN or infinite.
 
     Example:
-        >>> on_nodes = Candidates(np.array([4, 7, 9, 7]), np.array([0, 0, 0, 1]))
-        >>> ranking = rank(np.array([0.2, 0.1, 0.5, 0.9]), on_nodes)
+        >>> on_nodes = Candidates(np.array([4, 7, 9, 7, 4]), np.array([2, 0, 0, 1, 0]))
+        >>> ranking = rank(np.array([0.2, 0.1, 0.5, 0.9, 0.2]), on_nodes)
         >>> ranking.rows, ranking.devices, ranking.priorities
-        (array([7, 9, 4]), array([1, 0, 0]), array([10,  9,  8]))
+        (array([7, 9, 4]), array([1, 0, 2]), array([10,  9,  8]))
     """
     count = candidates.rows.shape[0]
     if scores.shape != (count,):
@@ -108,7 +109,8 @@ def rank(scores: ScoreArray, candidates: Candidates) -> Ranking:
     if count > enough:
         least = np.partition(scores, count - enough)[count - enough]
         best = np.flatnonzero(scores >= least)
-    best = best[np.lexsort((candidates.devices[best], candidates.rows[best], -scores[best]))]
+    # `best` is in the order of the list, and the sort is stable: that order decides what score and row leave open.
+    best = best[np.lexsort((candidates.rows[best], -scores[best]))]
     first = np.unique(candidates.rows[best], return_index=True)[1]
     best = best[np.sort(first)[:RANKED_AT_MOST]]
     priorities = MAX_PRIORITY - np.arange(best.shape[0])

@@ -71,6 +71,13 @@ def test_a_node_counts_with_its_best_device() -> None:
     assert ranking.devices.tolist() == [1, 0]
 
 
+def test_of_equally_good_devices_the_one_listed_first_is_taken() -> None:
+    ranking = rank(np.zeros(4), Candidates(np.array([5, 3, 3, 5]), np.array([2, 1, 0, 0])))
+
+    assert ranking.rows.tolist() == [3, 5]
+    assert ranking.devices.tolist() == [1, 2]
+
+
 @given(
     hnp.arrays(np.float32, st.integers(1, 400), elements=st.integers(-20, 20).map(float)),
     st.integers(1, 8),
@@ -85,7 +92,8 @@ def test_any_ranking_is_that_of_a_full_sort(scores: ScoreArray, devices: int, se
 
     best: dict[int, tuple[float, int]] = {}
     for score, row, device in zip(scores.tolist(), candidates.rows.tolist(), candidates.devices.tolist(), strict=True):
-        best[row] = min(best.get(row, (np.inf, 0)), (-score, device))
+        if row not in best or -score < best[row][0]:
+            best[row] = (-score, device)
     expected = sorted(best, key=lambda row: (best[row][0], row))[:RANKED_AT_MOST]
     assert ranking.rows.tolist() == expected
     assert ranking.devices.tolist() == [best[row][1] for row in expected]
@@ -162,6 +170,16 @@ def test_every_device_of_a_shared_node_is_a_candidate() -> None:
     decision = decide(state, [(Rung.POLICY, Given(np.array([0.0, 1.0])))], request(0, 0, 1, 200), on_rows(0).rows)
 
     assert decision.candidates == 2  # the two empty devices are alike
+    assert decision.ranking.devices.tolist() == [1]
+
+
+def test_a_rule_that_ignores_devices_takes_the_tightest() -> None:
+    state = state_of(2)
+    state.put_pod("u", "n0", request(0, 0, 1, 700), device=1)
+
+    decision = decide(state, [(Rung.POLICY, Given(np.zeros(2)))], request(0, 0, 1, 200), on_rows(0).rows)
+
+    assert state.nodes.device_free[0].tolist() == [1000, 300]
     assert decision.ranking.devices.tolist() == [1]
 
 
