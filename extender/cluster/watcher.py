@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import urllib3
+import yaml
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
@@ -85,10 +86,13 @@ def connect(kubeconfig: Path | None, read_timeout_seconds: float) -> ApiServer:
             load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=str(kubeconfig), client_configuration=configuration, persist_config=False
             )
-    except (ConfigException, OSError) as error:
+    # The package checks little: what it stumbles over in a file that is no kubeconfig comes as ValueError, TypeError
+    # or AttributeError.
+    except (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())  # YAML errors have several lines
         tried = "the service account of a pod" if kubeconfig is None else f"kubeconfig {kubeconfig}"
         raise ClusterAccessError(
-            f"cannot reach an API server by {tried}: {error}. Give --kubeconfig FILE, or --cluster-file FILE to run "
+            f"cannot reach an API server by {tried}: {reason}. Give --kubeconfig FILE, or --cluster-file FILE to run "
             f"without an API server"
         ) from error
     return ApiServer(configuration, read_timeout_seconds)

@@ -221,6 +221,27 @@ def test_a_missing_kubeconfig_is_named(tmp_path: Path) -> None:
         connect(tmp_path / "absent", 5.0)
 
 
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"{: bad",
+        b"\x80",
+        b"- a list",
+        b"a text",
+        b"{current-context: a, contexts: 1, clusters: 2, users: 3}",
+        b"{current-context: a, contexts: [{name: a, context: 1}], clusters: [], users: []}",
+    ],
+)
+def test_a_file_that_is_no_kubeconfig_is_named_in_one_line(rubbish: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "rubbish"
+    path.write_bytes(rubbish)
+
+    with pytest.raises(ClusterAccessError, match=r"kubeconfig .*rubbish: .*Give --kubeconfig FILE") as caught:
+        connect(path, 5.0)
+
+    assert "\n" not in str(caught.value)
+
+
 def test_a_line_of_rubbish_does_not_end_the_thread(
     served: Served, loop: asyncio.AbstractEventLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
