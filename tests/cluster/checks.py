@@ -11,7 +11,6 @@ from tests.cluster.scheduler import Scheduler
 
 AGREE_LIMIT_SECONDS = 20.0
 FIRST_RANKED_SHARE = 0.99
-DECIDED_SHARE = 0.95
 SCHEDULER_VERBS = ("filter", "prioritize")
 
 
@@ -55,25 +54,24 @@ def assert_nothing_assumed(extender: ExtenderProcess) -> None:
 
 
 def assert_bound_where_ranked_first(replay: Replay, decisions: Iterable[Decision], uids: Iterable[str]) -> None:
-    """Nearly every pod was asked about, and nearly all of those are on the node that was ranked first.
+    """Nearly every pod was asked about and is on the node that was ranked first.
 
-    kube-scheduler does not ask where only one node is feasible, or where it reuses the scores of an identical pod.
+    kube-scheduler does not ask where only one node is feasible. Such a pod is a miss like any other that was not
+    decided: the workloads leave room on many nodes.
 
     Args:
         uids: the pods that count.
     """
-    last = {decision.uid: decision for decision in decisions}
+    first = {decision.uid: decision.chosen for decision in decisions}
     pods = list(uids)
-    decided = [uid for uid in pods if uid in last]
-    assert len(decided) >= DECIDED_SHARE * len(pods), f"the extender decided {len(decided)} of {len(pods)} pods"
-    elsewhere = [
-        f"{replay.created[uid]}: {last[uid].chosen} was ranked first, bound to {replay.placements[uid]}"
-        for uid in decided
-        if last[uid].chosen != replay.placements[uid]
+    misses = [
+        f"{replay.created[uid]}: {first.get(uid, 'nothing')} was ranked first, bound to {replay.placements[uid]}"
+        for uid in pods
+        if uid not in first or first[uid] != replay.placements[uid]
     ]
-    matched = len(decided) - len(elsewhere)
-    assert matched >= FIRST_RANKED_SHARE * len(decided), "\n".join(
-        [f"{matched} of {len(decided)} pods are on the node that was ranked first", *elsewhere[:10]]
+    matched = len(pods) - len(misses)
+    assert matched >= FIRST_RANKED_SHARE * len(pods), "\n".join(
+        [f"{matched} of {len(pods)} pods are on the node that was ranked first", *misses[:10]]
     )
 
 
