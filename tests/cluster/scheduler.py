@@ -24,7 +24,7 @@ class Scheduler:
         self._address = address
 
     def extender_failures(self) -> list[str]:
-        """The lines in which it says that it went on without the extender."""
+        """The lines in which it says that it went on without the extender, `EXTENDER_FAILURES`."""
         lines = self._process.log.read_text().splitlines()
         return [line for line in lines if any(failure in line for failure in EXTENDER_FAILURES)]
 
@@ -71,6 +71,7 @@ def run_scheduler(
             "--bind-address=127.0.0.1",
             f"--secure-port={port}",
             f"--cert-dir={directory / 'kube-scheduler-certificate'}",
+            "--vmodule=schedule_one=5",  # or the second of `EXTENDER_FAILURES` would never be logged
             "--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics/resources",
         ],
         directory,

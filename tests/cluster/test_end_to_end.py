@@ -17,6 +17,7 @@ from tests.cluster.extender_process import ExtenderProcess
 from tests.cluster.kwok import make_node
 from tests.cluster.processes import wait_for
 from tests.cluster.replay import Replay
+from tests.cluster.scheduler import EXTENDER_FAILURES
 from tests.cluster.testbed import Testbed
 from tests.cluster.workload import arrivals, make_pod
 
@@ -160,7 +161,11 @@ def test_a_killed_extender_picks_up_where_the_cluster_is(testbed: Testbed, exten
     replay.run_until(lambda: len(replay.placements) >= 50, limit_seconds=60)
     extender.kill()
     before = set(replay.placements)
+    failures_before = len(testbed.scheduler.extender_failures())
     replay.run_until(lambda: len(replay.placements) >= 75, limit_seconds=60)  # kube-scheduler goes on alone
+    failures = testbed.scheduler.extender_failures()[failures_before:]
+    for failure in EXTENDER_FAILURES:  # that they are absent elsewhere means something only if they appear here
+        assert any(failure in line for line in failures), f"kube-scheduler did not log {failure!r}"
 
     extender.start()
     extender.wait_ready()
