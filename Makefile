@@ -28,7 +28,7 @@ install: $(VENV_STAMP) ## Set up the virtual environment only
 # uv installs the versions of constraints.txt, from a cache where it can: a second checkout takes seconds.
 $(VENV_STAMP): pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is $$(python3 -V 2>&1), Stowage needs Python 3.11 or newer" >&2; exit 2; }
-	test -x $(PYTHON) || python3 -m venv $(VENV)
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || python3 -m venv --clear $(VENV)
 	$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt uv
 	$(VENV)/bin/uv pip install -q --python $(PYTHON) -c constraints.txt -e '.[train,dev]'
 	touch $@

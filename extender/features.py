@@ -39,7 +39,6 @@ NODE_FEATURES = (
     "node/imbalance-before",
     "node/imbalance-after",
     "node/empty-before",
-    "node/order",
     "node/fragmentation-before",
     "node/fragmentation-change",
 )
@@ -173,7 +172,7 @@ def placement_features(
     rows = candidates.rows
     count = rows.shape[0]
     resources = nodes.allocatable.shape[1]
-    features = np.zeros((count, 3 * resources + 16), dtype=np.float32)
+    features = np.zeros((count, 3 * resources + len(NODE_FEATURES) + len(POD_FEATURES)), dtype=np.float32)
     allocatable = nodes.allocatable[rows]
     before = nodes.requested[rows]
     after = before + pod.request
@@ -202,19 +201,18 @@ def placement_features(
     features[:, node + 3] = imbalances(allocatable, before)
     features[:, node + 4] = imbalances(allocatable, after)
     features[:, node + 5] = np.where(np.sum(before, axis=1) == 0, 1.0, 0.0)
-    features[:, node + 6] = rows / max(nodes.allocatable.shape[0], 1)
-    features[:, node + 7] = wasted_before / (DEVICES_AT_MOST * WHOLE_DEVICE_MILLI)
-    features[:, node + 8] = (wasted_after - wasted_before) / WHOLE_DEVICE_MILLI
+    features[:, node + 6] = wasted_before / (DEVICES_AT_MOST * WHOLE_DEVICE_MILLI)
+    features[:, node + 7] = (wasted_after - wasted_before) / WHOLE_DEVICE_MILLI
 
     several = pod.gpu_count > 1
     shared = shares_device(pod)
-    features[:, node + 9] = 1.0 if pod.gpu_count == 0 else 0.0
-    features[:, node + 10] = 1.0 if shared else 0.0
-    features[:, node + 11] = 1.0 if pod.gpu_count == 1 and not shared else 0.0
-    features[:, node + 12] = 1.0 if several else 0.0
-    features[:, node + 13] = pod.request[GPU] / (DEVICES_AT_MOST * WHOLE_DEVICE_MILLI)
-    features[:, node + 14] = min(max(pod.priority / PRIORITY_SCALE, -1.0), 1.0)
-    features[:, node + 15] = min(np.log1p(max(pod.expected_seconds, 0.0)) / LONGEST_LOG_SECONDS, 1.0)
+    features[:, node + 8] = 1.0 if pod.gpu_count == 0 else 0.0
+    features[:, node + 9] = 1.0 if shared else 0.0
+    features[:, node + 10] = 1.0 if pod.gpu_count == 1 and not shared else 0.0
+    features[:, node + 11] = 1.0 if several else 0.0
+    features[:, node + 12] = pod.request[GPU] / (DEVICES_AT_MOST * WHOLE_DEVICE_MILLI)
+    features[:, node + 13] = min(max(pod.priority / PRIORITY_SCALE, -1.0), 1.0)
+    features[:, node + 14] = min(np.log1p(max(pod.expected_seconds, 0.0)) / LONGEST_LOG_SECONDS, 1.0)
     return features
 
 

@@ -25,6 +25,7 @@ from training.simulator.episodes import episode_of
 from training.simulator.event_loop import (
     ARRIVED,
     DECISION,
+    NOW,
     NOWHERE,
     advance,
     head_of_queue,
@@ -73,8 +74,9 @@ def ask_extender(policy_file: Path, policy: Policy, workload: Workload) -> Answe
             request = urllib.request.Request(
                 f"http://{address}/prioritize", body, {"Content-Type": "application/json"}, method="POST"
             )
+            direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
             try:
-                with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
+                with direct.open(request, timeout=ANSWER_SECONDS) as response:
                     ranking = json.load(response)
             except OSError as error:
                 raise AskError(f"the extender at {address} did not answer /prioritize: {error}") from error
@@ -109,7 +111,7 @@ def half_full_cluster(workload: Workload, policy: Policy) -> tuple[list[Manifest
     running = [
         pod
         for pod in range(int(episode.counters[ARRIVED]))
-        if episode.node[pod] != NOWHERE and episode.started[pod] + workload.duration[pod] > episode.clock[0]
+        if episode.node[pod] != NOWHERE and episode.started[pod] + workload.duration[pod] > episode.clock[NOW]
     ]
     objects = [node_manifest(workload, row) for row in range(len(workload.allocatable))]
     objects += [pod_manifest(workload, pod, int(episode.node[pod])) for pod in running]
@@ -126,8 +128,10 @@ def running_extender(policy_file: Path, cluster_file: Path) -> Iterator[str]:
     """
     command = [sys.executable, "-m", "extender", "serve", "--policy", str(policy_file)]
     command += ["--cluster-file", str(cluster_file), "--http-port", "0", "--grpc-port", "0"]
+    # Settings of another extender in the environment are not meant for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STOWAGE_")}
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=dict(os.environ))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         alarm = threading.Timer(START_SECONDS, process.kill)
         alarm.start()
         try:

@@ -23,12 +23,20 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message says why and what to do."""
 
 
-def save(folder: Path, learner: BaseAlgorithm, env: BatchedVecEnv, curve: list[CurvePoint], config_digest: str) -> None:
+def save(
+    folder: Path,
+    learner: BaseAlgorithm,
+    env: BatchedVecEnv,
+    curve: list[CurvePoint],
+    config_digest: str,
+    workload: str,
+) -> None:
     """Write the checkpoint of a run; to be called between two rollouts."""
     state = env.batch.state()
     _, keys, position, has_gauss, cached = np.random.get_state()  # Stable-Baselines3 shuffles with it
     content = {
         "config_digest": config_digest,
+        "workload": workload,
         "steps": learner.num_timesteps,
         "updates": learner._n_updates,
         "policy": learner.policy.state_dict(),
@@ -45,11 +53,11 @@ def save(folder: Path, learner: BaseAlgorithm, env: BatchedVecEnv, curve: list[C
     partial.replace(folder / FILE)
 
 
-def read(folder: Path, config_digest: str) -> Mapping[str, Any]:
+def read(folder: Path, config_digest: str, workload: str) -> Mapping[str, Any]:
     """Read the checkpoint of a run.
 
     Raises:
-        CheckpointError: there is none, or it was made with another configuration.
+        CheckpointError: there is none, or it was made with another configuration or workload.
     """
     path = folder / FILE
     if not path.is_file():
@@ -60,6 +68,8 @@ def read(folder: Path, config_digest: str) -> Mapping[str, Any]:
             f"{path}: made with another configuration (digest {content['config_digest'][:12]}, now "
             f"{config_digest[:12]}); resume with the settings in {folder / 'config.yaml'}"
         )
+    if content["workload"] != workload:
+        raise CheckpointError(f"{path}: made on {content['workload']}, but this machine has {workload}")
     return content
 
 

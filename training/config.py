@@ -7,6 +7,7 @@ exist or a value that makes no sense is refused with what would be allowed.
 import difflib
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, TypeAdapter, ValidationError
 
+from extender.policies.heuristics import RULES
 from training.algorithms.ppo import PPOArguments
 from training.env import EnvArguments
 from training.evaluation.runner import EvaluationArguments
@@ -33,8 +35,12 @@ class TrainingArguments:
     """How long to train, and how not to lose it."""
 
     total_timesteps: Annotated[int, Field(ge=1, description="placement decisions to learn from")] = 200_000
-    checkpoint_timesteps: Annotated[int, Field(ge=1, description="at most so many are lost when interrupted")] = 20_000
-    resume: Annotated[str | None, Field(description="folder of an interrupted run, to go on with it")] = None
+    checkpoint_timesteps: Annotated[
+        int, Field(ge=1, description="an interruption loses at most so many, or one rollout if that is more")
+    ] = 20_000
+    resume: Annotated[str | None, Field(min_length=1, description="folder of an interrupted run, to go on with it")] = (
+        None
+    )
     threads: Annotated[int, Field(ge=1, le=256, description="of torch; part of what makes a run repeatable")] = 2
 
 
@@ -90,26 +96,27 @@ def validate(composed: DictConfig) -> Config:
         raise ConfigError(str(error)) from error
     assert isinstance(content, dict)
     algorithm = content.pop("algorithm")
-    problems: list[str] = []
+    if not isinstance(algorithm, dict) or algorithm.get("name") not in ALGORITHMS:
+        raise ConfigError(f"algorithm={algorithm}: expected one of {', '.join(ALGORITHMS)}")
+    problems = [explain_unknown_key(key) for key in _unknown_keys(content, Config)]
+    problems += [
+        explain_unknown_key(f"algorithm.{key}") for key in _unknown_keys(algorithm, ALGORITHMS[algorithm["name"]])
+    ]
     config, learner = None, None
     try:
         config = TypeAdapter(Config).validate_python(content)
     except ValidationError as error:
         problems += _problems(error, "", Config)
-    if algorithm["name"] not in ALGORITHMS:
-        raise ConfigError(f"algorithm.name={algorithm['name']!r}: choose one by algorithm={'|'.join(ALGORITHMS)}")
     arguments = ALGORITHMS[algorithm["name"]]
     try:
         learner = TypeAdapter(arguments).validate_python(algorithm)
     except ValidationError as error:
         problems += _problems(error, "algorithm.", arguments)
-    if config is None or learner is None:
+    if problems or config is None or learner is None:
         raise ConfigError("\n".join(problems))
     config.algorithm = learner
-    if config.env.lowest_load > config.env.highest_load:
-        raise ConfigError(
-            f"env.lowest_load={config.env.lowest_load} is above env.highest_load={config.env.highest_load}"
-        )
+    if contradictions := list(_contradictions(config)):
+        raise ConfigError("\n".join(contradictions))
     return config
 
 
@@ -130,6 +137,53 @@ def explain_unknown_key(key: str) -> str:
     near = difflib.get_close_matches(last, allowed, n=1)
     hint = f" Did you mean {prefix}{near[0]}?" if near else ""
     return f"{key}: no such key.{hint} Allowed here: {', '.join(prefix + name for name in allowed)}"
+
+
+def describe() -> str:
+    """Every key with its default, its limits and its meaning, a line each."""
+    return "\n".join(_described(Config, ""))
+
+
+def _described(schema: Any, prefix: str) -> Iterator[str]:
+    instance = schema()
+    for entry in fields(schema):
+        value = getattr(instance, entry.name)
+        if is_dataclass(value):
+            yield from _described(type(value), f"{prefix}{entry.name}.")
+            continue
+        described = getattr(entry.type, "__metadata__", ())
+        if described:
+            limits = ", ".join(str(limit) for limit in described[0].metadata)
+            meaning = f"{described[0].description}{f' ({limits})' if limits else ''}"
+            yield f"  {prefix}{entry.name}={'null' if value is None else value}\n      {meaning}"
+
+
+def _unknown_keys(content: Mapping[str, Any], schema: Any, prefix: str = "") -> Iterator[str]:
+    known = {entry.name: entry.type for entry in fields(schema)}
+    for key, value in content.items():
+        if key not in known:
+            yield f"{prefix}{key}"
+        elif is_dataclass(known[key]) and isinstance(value, dict):
+            yield from _unknown_keys(value, known[key], f"{prefix}{key}.")
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    env, learner, evaluation, workload = config.env, config.algorithm, config.evaluation, config.workload
+    if env.lowest_load > env.highest_load:
+        yield f"env.lowest_load={env.lowest_load} is above env.highest_load={env.highest_load}"
+    if workload.shortest_seconds > workload.longest_seconds:
+        yield (
+            f"workload.shortest_seconds={workload.shortest_seconds} is above "
+            f"workload.longest_seconds={workload.longest_seconds}"
+        )
+    rollout = learner.n_steps * env.parallel
+    if learner.batch_size > rollout or rollout % learner.batch_size == 1:
+        yield (
+            f"algorithm.batch_size={learner.batch_size} does not divide the {rollout} decisions of a rollout "
+            "(algorithm.n_steps times env.parallel) into batches of two or more"
+        )
+    if unknown := set(evaluation.baselines) - set(RULES):
+        yield f"evaluation.baselines={sorted(unknown)}: there are {', '.join(RULES)}"
 
 
 def _problems(error: ValidationError, prefix: str, schema: Any) -> list[str]:

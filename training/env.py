@@ -234,7 +234,7 @@ class PlacementEnv(gymnasium.Env[Observation, np.int64]):
         >>> env = PlacementEnv(arguments, workload_source(arguments, population, ArrivalProcess.POISSON, 30, 7200))
         >>> observation, _ = env.reset(seed=1)
         >>> observation["candidates"].shape, observation["mask"].shape
-        ((16, 25), (16,))
+        ((16, 24), (16,))
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own attribute)

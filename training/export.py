@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import torch
@@ -18,7 +19,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from extender.features import SCHEMA_VERSION, TypicalPods, feature_names
-from extender.policies.onnx import INPUT, OUTPUT, OnnxPolicy, PolicyMetadata, TypicalPodRecord
+from extender.policies.onnx import INPUT, MAX_BYTES, OUTPUT, OnnxPolicy, PolicyMetadata, TypicalPodRecord
 from training.networks import ScoreNetwork
 
 OPSET = 18
@@ -59,13 +60,13 @@ def export_policy(
         algorithm: what trained it.
         config_digest: SHA-256 of the training configuration.
         workload: what it was trained on.
-        evaluation: summary of its evaluation.
+        evaluation: summary of its evaluation; where that needs the file first, see `add_evaluation`.
 
     Returns:
         the policy in the file.
 
     Raises:
-        ValueError: the file's scores differ from the network's.
+        ValueError: the file's scores differ from the network's, or it is larger than a policy may be.
     """
     network = network.eval()
     served = _CandidatesOnly(network)
@@ -111,6 +112,22 @@ def export_policy(
     content = model.SerializeToString()
     policy = OnnxPolicy(path.stem, content)
     check_parity(served, policy, len(names))
+    return _write(path, content)
+
+
+def add_evaluation(path: Path, evaluation: dict[str, Any]) -> OnnxPolicy:
+    """Write the summary of a policy's evaluation into its file; returns the policy in the file."""
+    model = onnx.load(path)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = msgspec.structs.replace(PolicyMetadata.from_properties(properties), evaluation=evaluation)
+    onnx.helper.set_model_props(model, metadata.to_properties())
+    return _write(path, model.SerializeToString())
+
+
+def _write(path: Path, content: bytes) -> OnnxPolicy:
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{path}: {len(content)} bytes, a policy has at most {MAX_BYTES}; lower network.hidden")
+    policy = OnnxPolicy(path.stem, content)
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)
     partial.replace(path)

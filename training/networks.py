@@ -18,7 +18,7 @@ from torch import Tensor, nn
 class NetworkArguments:
     """Size and shape of the score network."""
 
-    hidden: Annotated[int, Field(ge=4, le=512, description="width of every layer")] = 32
+    hidden: Annotated[int, Field(ge=4, le=192, description="width of every layer")] = 32
     pooled_context: Annotated[bool, Field(description="let a candidate's score depend on the other candidates")] = True
 
 

@@ -33,12 +33,12 @@ from extender.policies.onnx import OnnxPolicy
 from training import checkpoint
 from training.algorithms import ppo
 from training.ask import Answer, AskError, ask_extender
-from training.config import Config, ConfigError, explain_unknown_key, register, validate
+from training.config import ALGORITHMS, Config, ConfigError, describe, explain_unknown_key, register, validate
 from training.env import workload_source
 from training.evaluation.plots import CurvePoint
 from training.evaluation.report import terminal_table, write_report
 from training.evaluation.runner import Evaluation, evaluate
-from training.export import export_policy
+from training.export import add_evaluation, export_policy
 from training.networks import ScoreNetwork
 from training.progress import Tracker, track
 from training.vecenv import BatchedVecEnv
@@ -56,10 +56,16 @@ class Recorder(BaseCallback):
     """Follows the training: progress, learning curve, checkpoints."""
 
     def __init__(
-        self, config: Config, folder: Path, env: BatchedVecEnv, curve: list[CurvePoint], tracker: Tracker
+        self,
+        config: Config,
+        folder: Path,
+        env: BatchedVecEnv,
+        workload: str,
+        curve: list[CurvePoint],
+        tracker: Tracker,
     ) -> None:
         super().__init__()
-        self._config, self._folder, self._env, self._tracker = config, folder, env, tracker
+        self._config, self._folder, self._env, self._workload, self._tracker = config, folder, env, workload, tracker
         self.curve = curve
         self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
         self._waits: deque[float] = deque(maxlen=RECENT_EPISODES)
@@ -68,10 +74,16 @@ class Recorder(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         # Between two rollouts nothing is half done: the only moment at which a checkpoint is exact.
-        due = self._saved is None or self.num_timesteps - self._saved >= self._config.training.checkpoint_timesteps
+        rollout = self._config.algorithm.n_steps * self._config.env.parallel
+        interval = self._config.training.checkpoint_timesteps
+        due = self._saved is None or self.num_timesteps + rollout - self._saved > interval
         if due:
-            checkpoint.save(self._folder, self.model, self._env, self.curve, self._config.digest())
-            self._saved = self.num_timesteps
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment, which has to be one between two rollouts."""
+        checkpoint.save(self._folder, self.model, self._env, self.curve, self._config.digest(), self._workload)
+        self._saved = self.num_timesteps
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
@@ -132,16 +144,16 @@ def train(config: Config, population: Population, folder: Path) -> tuple[ScoreNe
     learner = ppo.build(config.algorithm, config.network, env, config.seed)
     curve: list[CurvePoint] = []
     if config.training.resume:
-        curve = checkpoint.restore(checkpoint.read(folder, config.digest()), learner, env)
+        curve = checkpoint.restore(checkpoint.read(folder, config.digest(), population.name), learner, env)
         console.print(f"resuming at {learner.num_timesteps:,} steps", highlight=False)
     learner.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
     rollout = config.algorithm.n_steps * config.env.parallel
     total = math.ceil(config.training.total_timesteps / rollout) * rollout  # learning stops between rollouts
     with track(console, f"training {config.algorithm.name}", total, learner.num_timesteps) as tracker:
-        recorder = Recorder(config, folder, env, curve, tracker)
+        recorder = Recorder(config, folder, env, population.name, curve, tracker)
         network = ppo.train(learner, total, recorder)
         tracker.update(total)
-    checkpoint.save(folder, learner, env, recorder.curve, config.digest())
+    recorder.save()
     return network, recorder.curve
 
 
@@ -198,6 +210,7 @@ def run(config: Config) -> None:
     policy.name = config.algorithm.name
     evaluation = judge(config, population, policy)
     evaluation.write(folder / "evaluation.json")
+    policy = add_evaluation(policy_file, evaluation.to_json()["policies"])
     write_report(
         folder / "report.html",
         name=config.run_name,
@@ -240,7 +253,9 @@ def refuse_what_is_not_configured(arguments: list[str]) -> None:
     try:
         with hydra.initialize_config_module("training.conf", version_base=None):
             validate(hydra.compose("config", overrides=overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+    except ConfigError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra raises ValueError for algorithm=null
         for override in overrides:
             key = override.partition("=")[0]
             if f"Could not override '{key}'" in str(error):
@@ -260,6 +275,7 @@ def with_settings_of_resumed_run(config: DictConfig) -> DictConfig:
 
     Raises:
         CheckpointError: the folder is not that of a run.
+        ConfigError: the command line exchanges a whole group of settings.
     """
     if not config.training.resume:
         return config
@@ -268,7 +284,10 @@ def with_settings_of_resumed_run(config: DictConfig) -> DictConfig:
         raise checkpoint.CheckpointError(
             f"{saved}: no such file; training.resume wants the folder of an interrupted run"
         )
-    values = [override for override in HydraConfig.get().overrides.task if "." in override.partition("=")[0]]
+    values = [override.lstrip("+") for override in HydraConfig.get().overrides.task]
+    for value in values:
+        if value.partition("=")[0] in ("algorithm", "experiment") or value.startswith("~"):
+            raise ConfigError(f"{value}: a resumed run keeps the settings of {saved}; change single keys only")
     merged = OmegaConf.merge(config, OmegaConf.load(saved), OmegaConf.from_dotlist(values))
     assert isinstance(merged, DictConfig)
     return merged
@@ -279,11 +298,15 @@ def main() -> None:
     register()
     arguments = sys.argv[1:]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # our own errors are caught below, others deserve their traceback
+    if {"-h", "--help"} & set(arguments):
+        print(f"{__doc__}\nKeys, with their defaults (algorithm={'|'.join(ALGORITHMS)}, experiment=quickstart|e2e):")
+        print(describe())
+        return
     try:
-        if not {"-m", "--multirun", "--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help"} & set(arguments):
+        if not {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--hydra-help"} & set(arguments):
             refuse_what_is_not_configured(arguments)
         composed()
-    except (ConfigError, TraceError, checkpoint.CheckpointError) as error:
+    except (ConfigError, TraceError, checkpoint.CheckpointError, HydraException, OmegaConfBaseException) as error:
         print(f"training.run: {error}", file=sys.stderr)
         sys.exit(2)
     except (AskError, PolicyError) as error:

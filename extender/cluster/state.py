@@ -85,7 +85,7 @@ class ClusterState:
 
     @property
     def nodes(self) -> NodeArrays:
-        """The rows that have been in use, views of `arrays`; a policy takes their number for the cluster's size."""
+        """The rows that have been in use, views of `arrays`: what policies look at."""
         used = self._rows_used
         return NodeArrays(*(array[:used] for array in self.arrays))
 

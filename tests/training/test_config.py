@@ -1,7 +1,7 @@
 import hydra
 import pytest
 
-from training.config import Config, ConfigError, explain_unknown_key, register, validate
+from training.config import Config, ConfigError, describe, explain_unknown_key, register, validate
 from training.run import refuse_what_is_not_configured
 
 
@@ -43,12 +43,28 @@ def test_an_unknown_algorithm_is_refused_with_those_there_are() -> None:
         ("workload.process=weekly", r"workload\.process='weekly': .*poisson\|bursty\|diurnal"),
         ("env.nodes=abc", r"env\.nodes.*'abc'.*Integer"),
         ("env.lowest_load=2", r"env\.lowest_load=2\.0 is above env\.highest_load"),
+        ("evaluation.loads=[0]", r"evaluation\.loads\.0=0\.0: .*greater than 0"),
+        ("evaluation.baselines=[worst-fit]", r"evaluation\.baselines=\['worst-fit'\]: there are random, .*best-fit"),
+        ("workload.shortest_seconds=9000", r"workload\.shortest_seconds=9000\.0 is above workload\.longest_seconds"),
+        ("algorithm.batch_size=4095", r"algorithm\.batch_size=4095 does not divide the 4096 decisions of a rollout"),
+        ("algorithm=null", r"Config group override must be a string"),
+        ("training.resume=", r"training\.resume='': .*at least 1 character"),
+        ("name=../elsewhere", r"name='\.\./elsewhere': .*match pattern"),
+        ("experiment=nope", r"experiment/nope(.|\n)*quickstart"),
+        ("+key=1", r"key: no such key\. Allowed here: name, seed"),
+        ("+env.foo=1", r"env\.foo: no such key\. Allowed here: env\.nodes"),
     ],
 )
 def test_an_impossible_value_is_refused_with_its_limits(override: str, complaint: str) -> None:
     register()
     with pytest.raises(ConfigError, match=complaint):
         refuse_what_is_not_configured([override])
+
+
+def test_the_help_describes_every_key_with_its_limits() -> None:
+    text = describe()
+    assert "env.nodes=32\n      nodes of the training cluster (Ge(ge=2), Le(le=20000))" in text
+    assert "training.resume=null" in text
 
 
 def test_an_unknown_section_lists_the_sections() -> None:

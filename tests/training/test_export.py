@@ -12,7 +12,7 @@ from extender.policies.base import PolicyError
 from extender.policies.onnx import MAX_BYTES, OnnxPolicy, load_policy
 from tests.clusters import typical_of
 from training import export
-from training.export import IR_VERSION, OPSET, check_parity, export_policy, weights_digest
+from training.export import IR_VERSION, OPSET, add_evaluation, check_parity, export_policy, weights_digest
 from training.networks import NetworkArguments, ScoreNetwork
 
 RESOURCES = ("cpu", "memory", "gpu", "example.com/licences")
@@ -171,3 +171,20 @@ def test_a_truncated_file_is_refused(exported, tmp_path):
         (tmp_path / "cut.onnx").write_bytes(content[:length])
         with pytest.raises(PolicyError, match="cut: "):
             load_policy(tmp_path / "cut.onnx")
+
+
+def test_an_evaluation_is_added_without_touching_the_weights(network, tmp_path):
+    path = tmp_path / "policy.onnx"
+    before = export_to(path, network)
+    after = add_evaluation(path, {"ppo": {"mean_wait_seconds": 3.5}})
+    assert OnnxPolicy("policy", path.read_bytes()).metadata == after.metadata
+    assert after.metadata.evaluation == {"ppo": {"mean_wait_seconds": 3.5}}
+    assert after.metadata.weights_sha256 == before.metadata.weights_sha256 == weights_digest(onnx.load(path))
+
+
+def test_a_network_too_large_for_a_policy_is_not_written(tmp_path):
+    torch.manual_seed(0)
+    large = ScoreNetwork(FEATURES, NetworkArguments(hidden=300))
+    with pytest.raises(ValueError, match=r"a policy has at most 1048576; lower network\.hidden"):
+        export_to(tmp_path / "policy.onnx", large)
+    assert not (tmp_path / "policy.onnx").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from extender.policies.onnx import load_policy
 from training.export import weights_digest
 
 LIMIT_SECONDS = 240.0
@@ -61,6 +62,8 @@ def test_a_run_leaves_everything_in_its_folder(finished: tuple[Path, str]) -> No
         *("policy.onnx", "evaluation.json", "report.html"),
     }
     content = json.loads((folder / "evaluation.json").read_text())
+    metadata = load_policy(folder / "policy.onnx").metadata
+    assert metadata.evaluation == content["policies"]
     assert set(content["policies"]) == {"ppo", "random", "kube-scheduler-default", "most-allocated", "best-fit"}
 
 
@@ -72,15 +75,19 @@ def test_a_run_says_which_workload_it_used_and_prints_table_and_ranking(finished
     assert "  10  node-" in output
 
 
+@pytest.mark.parametrize(
+    ("checkpoint_timesteps", "points"),
+    [(512, 4), (1_000_000, 2)],
+    ids=["between-checkpoints", "before-the-second-checkpoint"],
+)
 def test_a_run_killed_at_any_moment_resumes_to_the_uninterrupted_result(
-    finished: tuple[Path, str], tmp_path: Path
+    finished: tuple[Path, str], tmp_path: Path, checkpoint_timesteps: int, points: int
 ) -> None:
-    process = subprocess.Popen(
-        command("name=cut", "seed=7", *SMALL), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    overrides = ["name=cut", "seed=7", *SMALL, "ask=false", f"training.checkpoint_timesteps={checkpoint_timesteps}"]
+    process = subprocess.Popen(command(*overrides), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     curve = tmp_path / "runs" / "cut" / "learning_curve.csv"
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not (curve.is_file() and len(curve.read_text().splitlines()) >= 4):
+    while not (curve.is_file() and len(curve.read_text().splitlines()) >= points):
         assert process.poll() is None, "the run ended before it could be interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -90,16 +97,24 @@ def test_a_run_killed_at_any_moment_resumes_to_the_uninterrupted_result(
 
     resumed = run(tmp_path, "training.resume=runs/cut")
     assert resumed.returncode == 0, resumed.stderr
+    assert ("resuming at 0 steps" in resumed.stdout) == (checkpoint_timesteps > 100_000)
     assert "resuming at" in resumed.stdout
-    assert "resuming at 0 steps" not in resumed.stdout
     assert weights(tmp_path / "runs" / "cut" / "policy.onnx") == weights(finished[0] / "policy.onnx")
 
 
-def test_resuming_with_other_settings_is_refused(finished: tuple[Path, str]) -> None:
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("algorithm.discount=0.5", "made with another configuration"),
+        ("seed=99", "made with another configuration"),
+        ("experiment=e2e", "a resumed run keeps the settings of"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(finished: tuple[Path, str], override: str, complaint: str) -> None:
     folder, _ = finished
-    result = run(folder.parents[1], f"training.resume=runs/{folder.name}", "algorithm.discount=0.5")
+    result = run(folder.parents[1], f"training.resume=runs/{folder.name}", override)
     assert result.returncode == 2
-    assert "made with another configuration" in result.stderr
+    assert complaint in result.stderr
 
 
 def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:

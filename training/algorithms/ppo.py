@@ -114,9 +114,11 @@ def build(arguments: PPOArguments, network: NetworkArguments, env: BatchedVecEnv
 
 
 def train(learner: MaskablePPO, total_timesteps: int, callback: BaseCallback) -> ScoreNetwork:
-    """Learn until `total_timesteps` have been taken in all, those before a resume included; returns the network."""
-    learner.learn(
-        total_timesteps - learner.num_timesteps, callback=callback, reset_num_timesteps=learner.num_timesteps == 0
-    )
+    """Learn until `total_timesteps` have been taken in all, those before a resume included; returns the network.
+
+    A learner that was restored has its environments where they were; only one that never saw any starts them.
+    """
+    fresh = learner._last_obs is None
+    learner.learn(total_timesteps - learner.num_timesteps, callback=callback, reset_num_timesteps=fresh)
     network: ScoreNetwork = learner.policy.score_network
     return network

@@ -31,9 +31,10 @@ class EvaluationArguments:
 
     nodes: Annotated[int, Field(ge=2, le=20_000, description="nodes of the evaluated cluster")] = 64
     pods: Annotated[int, Field(ge=50, description="pods of one episode")] = 4000
-    loads: Annotated[list[float], Field(min_length=1, description="offered loads of the bottleneck resource")] = field(
-        default_factory=lambda: [0.8, 0.9]
-    )
+    loads: Annotated[
+        list[Annotated[float, Field(gt=0, le=3)]],
+        Field(min_length=1, description="offered loads of the bottleneck resource"),
+    ] = field(default_factory=lambda: [0.8, 0.9])
     seeds: Annotated[int, Field(ge=1, description="episodes at each load")] = 20
     first_seed: Annotated[int, Field(ge=1_000_000, description="held back: training seeds are below a million")] = (
         1_000_000

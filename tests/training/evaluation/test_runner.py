@@ -6,6 +6,7 @@ import pytest
 
 from extender.policies.heuristics import HEURISTICS
 from training.evaluation.metrics import METRICS
+from training.evaluation.plots import CurvePoint
 from training.evaluation.report import terminal_table, write_report
 from training.evaluation.runner import Evaluation, EvaluationArguments, evaluate
 from training.workloads.selection import WorkloadArguments
@@ -68,9 +69,13 @@ def test_an_unknown_baseline_is_refused_with_what_there_is() -> None:
 
 
 def test_the_report_needs_nothing_but_itself(evaluation: Evaluation, tmp_path: Path) -> None:
-    write_report(tmp_path / "report.html", name="trial", evaluation=evaluation, curve=[], facts={"Trained with": "<x>"})
+    curve = [CurvePoint(1000, 1.0, -5.0, 30.0), CurvePoint(2000, 2.0, -3.0, 20.0)]
+    write_report(
+        tmp_path / "report.html", name="trial", evaluation=evaluation, curve=curve, facts={"Trained with": "<x>"}
+    )
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 2 * len(evaluation.loads) + 1
+    assert page.count("<svg") == 2 * len(evaluation.loads) + 2
+    assert "Learning curve" in page
     assert "<script" not in page
     assert "src=" not in page
     assert "&lt;x&gt;" in page
