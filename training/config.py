@@ -24,6 +24,7 @@ from training.networks import NetworkArguments
 from training.workloads.selection import WorkloadArguments
 
 ALGORITHMS = {"ppo": PPOArguments}
+LIMIT_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=", "pattern": "matches"}
 
 
 class ConfigError(ValueError):
@@ -153,7 +154,12 @@ def _described(schema: Any, prefix: str) -> Iterator[str]:
             continue
         described = getattr(entry.type, "__metadata__", ())
         if described:
-            limits = ", ".join(str(limit) for limit in described[0].metadata)
+            limits = ", ".join(
+                f"{sign} {getattr(limit, name)}"
+                for limit in described[0].metadata
+                for name, sign in LIMIT_SIGNS.items()
+                if getattr(limit, name, None) is not None
+            )
             meaning = f"{described[0].description}{f' ({limits})' if limits else ''}"
             yield f"  {prefix}{entry.name}={'null' if value is None else value}\n      {meaning}"
 
