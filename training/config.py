@@ -67,6 +67,11 @@ class Config:
         """Name of the run's folder."""
         return self.name or f"{self.algorithm.name}-seed{self.seed}"
 
+    @property
+    def rollout_timesteps(self) -> int:
+        """Decisions between two updates, and so between two moments at which a run can be checkpointed."""
+        return int(self.algorithm.n_steps * self.env.parallel)
+
     def digest(self) -> str:
         """SHA-256 of what determines the trained policy."""
         content = asdict(self)
@@ -182,7 +187,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"workload.shortest_seconds={workload.shortest_seconds} is above "
             f"workload.longest_seconds={workload.longest_seconds}"
         )
-    rollout = learner.n_steps * env.parallel
+    rollout = config.rollout_timesteps
     if learner.batch_size > rollout or rollout % learner.batch_size == 1:
         yield (
             f"algorithm.batch_size={learner.batch_size} does not divide the {rollout} decisions of a rollout "

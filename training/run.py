@@ -37,12 +37,12 @@ from training.config import ALGORITHMS, Config, ConfigError, describe, explain_u
 from training.env import workload_source
 from training.evaluation.plots import CurvePoint
 from training.evaluation.report import terminal_table, write_report
-from training.evaluation.runner import Evaluation, evaluate
+from training.evaluation.runner import Evaluation, evaluate, held_back_workload
 from training.export import add_evaluation, export_policy
 from training.networks import ScoreNetwork
 from training.progress import Tracker, track
 from training.vecenv import BatchedVecEnv
-from training.workloads.base import ArrivalProcess, Population, draw_workload, typical_pods
+from training.workloads.base import ArrivalProcess, Population, typical_pods
 from training.workloads.openb import TraceError
 from training.workloads.selection import load_population
 
@@ -74,9 +74,8 @@ class Recorder(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         # Between two rollouts nothing is half done: the only moment at which a checkpoint is exact.
-        rollout = self._config.algorithm.n_steps * self._config.env.parallel
         interval = self._config.training.checkpoint_timesteps
-        due = self._saved is None or self.num_timesteps + rollout - self._saved > interval
+        due = self._saved is None or self.num_timesteps + self._config.rollout_timesteps - self._saved > interval
         if due:
             self.save()
 
@@ -147,7 +146,7 @@ def train(config: Config, population: Population, folder: Path) -> tuple[ScoreNe
         curve = checkpoint.restore(checkpoint.read(folder, config.digest(), population.name), learner, env)
         console.print(f"resuming at {learner.num_timesteps:,} steps", highlight=False)
     learner.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
-    rollout = config.algorithm.n_steps * config.env.parallel
+    rollout = config.rollout_timesteps
     total = math.ceil(config.training.total_timesteps / rollout) * rollout  # learning stops between rollouts
     with track(console, f"training {config.algorithm.name}", total, learner.num_timesteps) as tracker:
         recorder = Recorder(config, folder, env, population.name, curve, tracker)
@@ -173,16 +172,8 @@ def judge(config: Config, population: Population, policy: OnnxPolicy) -> Evaluat
 
 def ask(config: Config, population: Population, policy_file: Path, policy: OnnxPolicy) -> Answer:
     """Start the extender with the policy file and ask it about a pod of a held-back workload."""
-    workload = draw_workload(
-        population,
-        nodes=config.evaluation.nodes,
-        pods=config.evaluation.pods,
-        load=config.evaluation.loads[0],
-        process=ArrivalProcess(config.workload.process),
-        shortest_seconds=config.workload.shortest_seconds,
-        longest_seconds=config.workload.longest_seconds,
-        generator=np.random.default_rng(config.evaluation.first_seed),
-    )
+    evaluation = config.evaluation
+    workload = held_back_workload(population, evaluation, config.workload, evaluation.loads[0], evaluation.first_seed)
     return ask_extender(policy_file, policy, workload)
 
 

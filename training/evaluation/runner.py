@@ -19,7 +19,7 @@ from training.evaluation.metrics import METRICS, EpisodeResult, measure
 from training.evaluation.statistics import Comparison, relative_difference
 from training.simulator.episodes import episode_of
 from training.simulator.scheduling import RULE_NUMBERS, play_policy, play_rule
-from training.workloads.base import ArrivalProcess, FloatArray, Population, draw_workload
+from training.workloads.base import ArrivalProcess, FloatArray, Population, Workload, draw_workload
 from training.workloads.selection import WorkloadArguments
 
 Report = Callable[[int, int, str], None]
@@ -105,6 +105,22 @@ class Evaluation:
         partial.replace(path)
 
 
+def held_back_workload(
+    population: Population, arguments: EvaluationArguments, workload: WorkloadArguments, load: float, seed: int
+) -> Workload:
+    """The episode of this load and seed, the same for every policy."""
+    return draw_workload(
+        population,
+        nodes=arguments.nodes,
+        pods=arguments.pods,
+        load=load,
+        process=ArrivalProcess(workload.process),
+        shortest_seconds=workload.shortest_seconds,
+        longest_seconds=workload.longest_seconds,
+        generator=np.random.default_rng(seed),
+    )
+
+
 def evaluate(
     candidates: Sequence[Policy],
     arguments: EvaluationArguments,
@@ -132,16 +148,7 @@ def evaluate(
     total = len(arguments.loads) * arguments.seeds * len(players)
     for load in arguments.loads:
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            drawn = draw_workload(
-                population,
-                nodes=arguments.nodes,
-                pods=arguments.pods,
-                load=load,
-                process=ArrivalProcess(workload.process),
-                shortest_seconds=workload.shortest_seconds,
-                longest_seconds=workload.longest_seconds,
-                generator=np.random.default_rng(seed),
-            )
+            drawn = held_back_workload(population, arguments, workload, load, seed)
             for player in players:
                 name = player if isinstance(player, str) else player.name
                 report(len(results), total, f"{name}, load {load}")

@@ -48,6 +48,18 @@ def cpu_bin(tables, cpu):
 
 
 @njit(cache=True)
+def split_by_size(devices, size):
+    """How many devices have `size` milli left, and how many milli the others have together."""
+    fitting, remainder = 0, 0
+    for device in range(DEVICE_SLOTS):
+        if devices[device] >= size:
+            fitting += 1
+        else:
+            remainder += devices[device]
+    return fitting, remainder
+
+
+@njit(cache=True)
 def fragmentation_of(tables, model, cpu, devices, gpu_free):
     """GPU milli that the next typical pod cannot use, in expectation; `features.fragmentation` of one node."""
     at = cpu_bin(tables, cpu)
@@ -58,12 +70,7 @@ def fragmentation_of(tables, model, cpu, devices, gpu_free):
         if tables.group_level[group] != level:
             level = tables.group_level[group]
             size = tables.level_milli[level]
-            fitting, remainder = 0, 0
-            for device in range(DEVICE_SLOTS):
-                if devices[device] >= size:
-                    fitting += 1
-                else:
-                    remainder += devices[device]
+            fitting, remainder = split_by_size(devices, size)
         wasted += served[group] * (remainder if fitting >= tables.group_count[group] else gpu_free)
     return wasted
 
@@ -84,12 +91,7 @@ def published_fragmentation(tables, model, cpu, devices, gpu_free):
         if not tables.admits[model, index]:
             no_access += share * gpu_free
             continue
-        fitting, remainder = 0, 0
-        for device in range(DEVICE_SLOTS):
-            if devices[device] >= size:
-                fitting += 1
-            else:
-                remainder += devices[device]
+        fitting, remainder = split_by_size(devices, size)
         if fitting >= tables.gpu_count[index]:
             if enough_cpu:
                 lack_gpu += share * remainder
