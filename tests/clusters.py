@@ -5,8 +5,16 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from extender.features import TypicalPods
-from extender.placement import ABSENT_DEVICE, ANY_DEVICE, WHOLE_DEVICE_MILLI, NodeArrays, PodRequest
+from extender.fragmentation import TypicalPods
+from extender.placement import (
+    ABSENT_DEVICE,
+    ANY_DEVICE,
+    WHOLE_DEVICE_MILLI,
+    NodeArrays,
+    PodRequest,
+    empty_nodes,
+    pod_request,
+)
 
 GIB = 1024**3
 PARTS = (100, 250, 300, 500, 700, 1000)  # few sizes, so that devices with equally much left are common
@@ -28,29 +36,26 @@ def cluster_of(*nodes: Node, device_slots: int = 8) -> NodeArrays:
     for row, node in enumerate(nodes):
         device_free[row, : len(node.devices)] = node.devices
     capacity = [len(node.devices) * WHOLE_DEVICE_MILLI for node in nodes]
-    return NodeArrays(
-        np.array([(node.cpu, node.memory, gpu) for node, gpu in zip(nodes, capacity, strict=True)]),
-        np.array(
-            [
-                (node.cpu_used, node.memory_used, gpu - sum(node.devices))
-                for node, gpu in zip(nodes, capacity, strict=True)
-            ]
-        ),
-        device_free,
+    allocatable = np.array([(node.cpu, node.memory, gpu) for node, gpu in zip(nodes, capacity, strict=True)])
+    requested = np.array(
+        [(node.cpu_used, node.memory_used, gpu - sum(node.devices)) for node, gpu in zip(nodes, capacity, strict=True)]
     )
+    empty = empty_nodes(allocatable, np.array([len(node.devices) for node in nodes]))
+    return empty._replace(requested=requested, nonzero=requested[:, :2].copy(), device_free=device_free)
 
 
 def pod_of(
     cpu: int = 0, memory: int = 0, gpu_count: int = 0, gpu_milli: int = 0, priority: int = 0, seconds: float = 0.0
 ) -> PodRequest:
     """A pod that asks for CPU, memory and devices."""
-    return PodRequest(np.array([cpu, memory, gpu_count * gpu_milli]), gpu_count, gpu_milli, priority, seconds)
+    return pod_request(np.array([cpu, memory, gpu_count * gpu_milli]), gpu_count, gpu_milli, priority, seconds)
 
 
 def typical_of(*pods: tuple[int, int, int, float]) -> TypicalPods:
     """Typical pods given as (cpu, GPU count, milli of each GPU, share)."""
     cpu, gpu_count, gpu_milli, share = zip(*pods, strict=True)
-    return TypicalPods(np.array(cpu), np.array(gpu_count), np.array(gpu_milli), np.array(share))
+    admits = np.ones((len(pods), 1), np.bool_)
+    return TypicalPods(np.array(cpu), np.array(gpu_count), np.array(gpu_milli), np.array(share), admits)
 
 
 def copy_of(nodes: NodeArrays) -> NodeArrays:

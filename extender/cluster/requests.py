@@ -14,7 +14,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from extender import quantity
-from extender.placement import WHOLE_DEVICE_MILLI, IntArray, PodRequest
+from extender.placement import (
+    DEFAULT_CPU_MILLI,
+    DEFAULT_MEMORY_BYTES,
+    GPU,
+    WHOLE_DEVICE_MILLI,
+    IntArray,
+    PodRequest,
+)
 from extender.quantity import QuantityError
 from extender.wire import Container, Node, Pod, ResourceList, ResourceRequirements
 
@@ -36,6 +43,10 @@ _POD_LEVEL_PREFIX = "hugepages-"
 NanoAmounts = dict[str, int]
 """Amount by Kubernetes resource name, in billionths, so that sums are exact."""
 
+NOTHING: NanoAmounts = {}
+# What kube-scheduler's scores count for a container that does not say: pkg/scheduler/util/pod_resources.go.
+NONZERO = {CPU_NAME: DEFAULT_CPU_MILLI * 10**6, MEMORY_NAME: DEFAULT_MEMORY_BYTES * 10**9}
+
 
 class RequestError(ValueError):
     """A pod asks for something that cannot be placed by any policy; the message says what is allowed."""
@@ -46,8 +57,11 @@ def has_ended(pod: Pod) -> bool:
     return pod.status.phase in _ENDED_PHASES
 
 
-def pod_amounts(pod: Pod) -> NanoAmounts:
+def pod_amounts(pod: Pod, missing: NanoAmounts = NOTHING) -> NanoAmounts:
     """What the pod takes of each resource while it runs or starts.
+
+    Args:
+        missing: what each container takes that does not say how much.
 
     Raises:
         QuantityError: an amount is no quantity, or negative.
@@ -55,12 +69,12 @@ def pod_amounts(pod: Pod) -> NanoAmounts:
     spec = pod.spec
     amounts: NanoAmounts = {}
     for container in spec.containers or ():
-        _add(amounts, _container_amounts(container))
+        _add(amounts, missing | _container_amounts(container))
     if spec.init_containers:
         sidecars: NanoAmounts = {}
         starting: NanoAmounts = {}
         for container in spec.init_containers:
-            own = _container_amounts(container)
+            own = missing | _container_amounts(container)
             if container.restart_policy == "Always":
                 _add(amounts, own)
                 _add(sidecars, own)
@@ -116,7 +130,7 @@ def pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
         QuantityError: an amount is no quantity, or negative.
     """
     amounts = pod_amounts(pod)
-    return build_request(amounts, gpu_request(amounts), resources, pod.spec.priority or 0, expected_seconds(pod))
+    return _build(pod, amounts, gpu_request(amounts), resources)
 
 
 def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
@@ -133,15 +147,38 @@ def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     except RequestError:
         devices, milli = _devices_and_milli(amounts)
         gpus = devices + math.ceil(milli / WHOLE_DEVICE_MILLI), WHOLE_DEVICE_MILLI
-    return build_request(amounts, gpus, resources, pod.spec.priority or 0, expected_seconds(pod))
+    return _build(pod, amounts, gpus, resources)
 
 
 def build_request(
-    amounts: NanoAmounts, gpus: tuple[int, int], resources: Sequence[str], priority: int, seconds: float
+    amounts: NanoAmounts,
+    gpus: tuple[int, int],
+    resources: Sequence[str],
+    priority: int,
+    seconds: float,
+    nonzero: NanoAmounts | None = None,
 ) -> PodRequest:
-    """Put amounts into the columns named by `resources`."""
+    """Put amounts into the columns named by `resources`.
+
+    Args:
+        amounts: what the pod takes.
+        gpus: number of devices and thousandths of each.
+        resources: names in the order of the columns.
+        priority: the pod's priority value.
+        seconds: how long it is expected to run.
+        nonzero: CPU and memory as scores count them; left out for a pod of one container.
+    """
     gpu_count, gpu_milli = gpus
-    return PodRequest(_columns(amounts, gpu_count * gpu_milli, resources), gpu_count, gpu_milli, priority, seconds)
+    if nonzero is None:
+        nonzero = NONZERO | amounts
+    return PodRequest(
+        _columns(amounts, gpu_count * gpu_milli, resources),
+        _columns(nonzero, 0, BASE_RESOURCES[:GPU]),
+        gpu_count,
+        gpu_milli,
+        priority,
+        seconds,
+    )
 
 
 def node_capacity(node: Node, resources: Sequence[str]) -> tuple[IntArray, int]:
@@ -170,6 +207,11 @@ def expected_seconds(pod: Pod) -> float:
     except ValueError:
         return 0.0  # an annotation is free text; a hint that cannot be read is no hint
     return seconds if math.isfinite(seconds) and seconds > 0.0 else 0.0
+
+
+def _build(pod: Pod, amounts: NanoAmounts, gpus: tuple[int, int], resources: Sequence[str]) -> PodRequest:
+    nonzero = pod_amounts(pod, NONZERO)
+    return build_request(amounts, gpus, resources, pod.spec.priority or 0, expected_seconds(pod), nonzero)
 
 
 def _columns(amounts: NanoAmounts, gpu_total_milli: int, resources: Sequence[str]) -> IntArray:

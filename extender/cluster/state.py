@@ -20,6 +20,7 @@ from extender.placement import (
     IntArray,
     NodeArrays,
     PodRequest,
+    empty_nodes,
     occupy,
     release,
     shares_device,
@@ -62,11 +63,7 @@ class ClusterState:
 
     def __init__(self, resources: tuple[str, ...]) -> None:
         self.resources = resources
-        self.arrays = NodeArrays(
-            np.zeros((_FIRST_ROWS, len(resources)), dtype=np.int64),
-            np.zeros((_FIRST_ROWS, len(resources)), dtype=np.int64),
-            np.full((_FIRST_ROWS, _FIRST_DEVICES), ABSENT_DEVICE, dtype=np.int64),
-        )
+        self.arrays = _unused(_FIRST_ROWS, len(resources), _FIRST_DEVICES)
         self.generation: NDArray[np.int64] = np.zeros(_FIRST_ROWS, dtype=np.int64)
         self.pods: dict[str, PlacedPod] = {}
         self._row_of: dict[str, int] = {}
@@ -136,7 +133,7 @@ class ClusterState:
             pod = self.pods[uid]
             pod.row, pod.taken = UNKNOWN_ROW, 0
         self.arrays.allocatable[row] = 0
-        self.arrays.requested[row] = 0
+        self._clear(row)
         self.arrays.device_free[row] = ABSENT_DEVICE
         self.generation[row] += 1
         self._names[row] = ""
@@ -186,9 +183,11 @@ class ClusterState:
 
     def _resize(self, pod: PlacedPod, request: PodRequest) -> None:
         change = request.request - pod.request.request
+        nonzero_change = request.nonzero - pod.request.nonzero
         pod.request = request
-        if pod.row != UNKNOWN_ROW and np.any(change):
+        if pod.row != UNKNOWN_ROW and (np.any(change) or np.any(nonzero_change)):
             self.arrays.requested[pod.row] += change
+            self.arrays.nonzero[pod.row] += nonzero_change
             self.generation[pod.row] += 1
 
     def _repack(self, node: str, row: int) -> None:
@@ -197,13 +196,17 @@ class ClusterState:
         The devices of pods that were placed by others, or before a restart, are a guess; the guess must not leave a
         pod without a device where another guess has one for it.
         """
-        self.arrays.requested[row] = 0
+        self._clear(row)
         self._set_devices(row, self._device_count(row))
         pods = [self.pods[uid] for uid in self._pods_on.get(node, ())]
         pods.sort(key=lambda pod: (shares_device(pod.request), -int(pod.request.request[GPU])))
         for pod in pods:
             pod.row = row
             pod.taken = occupy(self.arrays, pod.request, row, ANY_DEVICE)
+
+    def _clear(self, row: int) -> None:
+        for array in (self.arrays.requested, self.arrays.nonzero, self.arrays.gpu_pods):
+            array[row] = 0
 
     def _device_count(self, row: int) -> int:
         return int(np.count_nonzero(self.arrays.device_free[row] != ABSENT_DEVICE))
@@ -219,17 +222,20 @@ class ClusterState:
     def _take_row(self) -> int:
         if not self._unused_rows:
             rows = len(self._names)
-            self.arrays = NodeArrays(
-                np.vstack((self.arrays.allocatable, np.zeros_like(self.arrays.allocatable))),
-                np.vstack((self.arrays.requested, np.zeros_like(self.arrays.requested))),
-                np.vstack((self.arrays.device_free, np.full_like(self.arrays.device_free, ABSENT_DEVICE))),
-            )
+            more = _unused(rows, len(self.resources), self.arrays.device_free.shape[1])
+            self.arrays = NodeArrays(*map(np.concatenate, zip(self.arrays, more, strict=True)))
             self.generation = np.concatenate((self.generation, np.zeros_like(self.generation)))
             self._names.extend(repeat("", rows))
             self._unused_rows = list(range(2 * rows - 1, rows - 1, -1))
         row = self._unused_rows.pop()
         self._rows_used = max(self._rows_used, row + 1)
         return row
+
+
+def _unused(rows: int, resources: int, devices: int) -> NodeArrays:
+    """Rows without nodes."""
+    nothing = empty_nodes(np.zeros((rows, resources), np.int64), np.zeros(rows, np.int64))
+    return nothing._replace(device_free=np.full((rows, devices), ABSENT_DEVICE, dtype=np.int64))
 
 
 def _same_devices(one: PodRequest, other: PodRequest) -> bool:

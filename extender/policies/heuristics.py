@@ -1,128 +1,300 @@
 """Hand-written rules: kube-scheduler's own scorings and the packers of the literature, as policies.
 
-They are the extender's fallback and every evaluation's baselines, and the same functions run compiled in the
-simulator. A rule is one row of `RULES`; scores are comparable within one decision only.
+They are the extender's fallback and every evaluation's baselines. A rule is a row of `RULES`: a function that scores
+one candidate or many (see `elementwise`), so that the simulator runs the same functions compiled; the published openb
+numbers, which are reproduced with them, hold for what the extender serves. Scores are comparable within one decision
+only. Best-fit is scaled to the range of a decision's candidates (`normalised`), as it was published.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from extender.features import FloatArray
-from extender.placement import CPU, GPU, MEMORY, Candidates, IntArray, NodeArrays, PodRequest
+from extender.elementwise import where
+from extender.fragmentation import (
+    FloatArray,
+    FragmentationTables,
+    TypicalPods,
+    fragmentation,
+    fragmentation_tables,
+)
+from extender.placement import (
+    CPU,
+    GPU,
+    GPU_POD_CLASSES,
+    MEMORY,
+    WHOLE_DEVICE_MILLI,
+    Candidates,
+    IntArray,
+    NodeArrays,
+    PodRequest,
+    devices_after,
+    pod_class,
+)
 from extender.policies.base import ScoreArray
 
 HALF_SCORE = 50
 MAX_NODE_SCORE = 100  # framework.MaxNodeScore, k8s.io/kube-scheduler/framework
+UNMEASURABLE = 1e-6  # GPU milli: a smaller change of fragmentation is rounding noise
 
 
-def least_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """Mean free share of CPU, memory and each further resource the pod asks for, in integer steps of 0..100; (K,).
+class Surroundings(NamedTuple):
+    """What a rule may look at beside the candidate's node.
+
+    Attributes:
+        largest: (R,) int64, the largest allocatable amount of each resource in the cluster.
+        tables: the workload's typical pods.
+        fragmentation: (N,) float64, of each node as it is now.
+        devices: (D, K) int64, or (D,) for a single candidate: room to work in.
+    """
+
+    largest: IntArray
+    tables: FragmentationTables
+    fragmentation: FloatArray
+    devices: Any
+
+
+def random_choice(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """Every candidate alike: whoever ranks breaks the tie."""
+    return 0 * candidates.rows
+
+
+def first_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """The first node in the order of the rows."""
+    return -candidates.rows
+
+
+def least_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """Mean free share of CPU and memory, in integer steps of 0..100.
 
     Source: pkg/scheduler/framework/plugins/noderesources/least_allocated.go (every division truncates).
     """
-    return _allocation_score(nodes, pod, candidates, pod.request.shape[0], True)
+    total = 0 * candidates.rows
+    weights = 0 * candidates.rows
+    for resource in range(GPU):
+        capacity = nodes.allocatable[candidates.rows, resource]
+        after = nodes.nonzero[candidates.rows, resource] + pod.nonzero[resource]
+        total = total + np.maximum(capacity - after, 0) * MAX_NODE_SCORE // np.maximum(capacity, 1)
+        weights = weights + where(capacity > 0, 1, 0)
+    return total // np.maximum(weights, 1)
 
 
-def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """Mean used share of CPU, memory and each further resource the pod asks for, in integer steps of 0..100; (K,).
+def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """Mean used share of CPU and memory, in integer steps of 0..100.
 
     Source: pkg/scheduler/framework/plugins/noderesources/most_allocated.go (every division truncates).
     """
-    return _allocation_score(nodes, pod, candidates, pod.request.shape[0], False)
+    total = 0 * candidates.rows
+    weights = 0 * candidates.rows
+    for resource in range(GPU):
+        capacity = nodes.allocatable[candidates.rows, resource]
+        after = nodes.nonzero[candidates.rows, resource] + pod.nonzero[resource]
+        total = total + np.minimum(after, capacity) * MAX_NODE_SCORE // np.maximum(capacity, 1)
+        weights = weights + where(capacity > 0, 1, 0)
+    return total // np.maximum(weights, 1)
 
 
-def kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """LeastAllocated plus BalancedAllocation over CPU and memory, as in kube-scheduler's default profile; (K,).
+def requested_to_capacity_ratio(
+    nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings
+) -> Any:
+    """The used share of CPU and memory on the straight line from 0 at 0 % to 100 at 100 %, rounded mean.
 
-    The default profile does not see GPUs when it scores. BalancedAllocation scores how the placement changes the
-    balance of CPU and memory, and nothing for a pod that asks for neither.
-    Source: pkg/scheduler/apis/config/v1/default_plugins.go and defaults.go (both at weight 1),
-    pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go (1.36).
+    A resource whose score is 0 does not count in the mean, and one that would be overcommitted scores 100.
+    Source: pkg/scheduler/framework/plugins/noderesources/requested_to_capacity_ratio.go, with the shape 0 -> 0,
+    100 -> 10 of its documentation.
     """
-    score = _allocation_score(nodes, pod, candidates, GPU, True)
-    if pod.request[CPU] > 0 or pod.request[MEMORY] > 0:
-        allocatable, before = nodes.allocatable[candidates.rows], nodes.requested[candidates.rows]
-        with_pod = _balance_score(allocatable, before + pod.request)
-        score += HALF_SCORE + (HALF_SCORE + with_pod - _balance_score(allocatable, before)) // 2
-    return score
+    total = 0 * candidates.rows
+    weights = 0 * candidates.rows
+    for resource in range(GPU):
+        capacity = nodes.allocatable[candidates.rows, resource]
+        after = nodes.nonzero[candidates.rows, resource] + pod.nonzero[resource]
+        share = np.minimum(after * MAX_NODE_SCORE // np.maximum(capacity, 1), MAX_NODE_SCORE)
+        score = where(capacity > 0, share, 0)
+        total = total + score
+        weights = weights + where(score > 0, 1, 0)
+    return np.floor(total / np.maximum(weights, 1) + 0.5)  # Go rounds halves away from zero
 
 
-def best_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """The less is left of CPU, memory and GPU together, the better; shares of the largest node, continuous; (K,)."""
+def balanced_allocation(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """How the placement changes the balance of CPU and memory, 0..100; 0 for a pod that asks for neither.
+
+    Source: pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go (1.36).
+    """
     rows = candidates.rows
-    left: FloatArray = np.zeros(rows.shape[0])
-    for resource in range(pod.request.shape[0]):
-        largest = max(np.max(nodes.allocatable[:, resource]), 1)
-        free = nodes.allocatable[rows, resource] - nodes.requested[rows, resource] - pod.request[resource]
-        left -= free / largest
-    return left
+    change = _balance(nodes, pod, rows, 1) - _balance(nodes, pod, rows, 0)
+    asks = pod.request[CPU] > 0 or pod.request[MEMORY] > 0
+    return where(asks, HALF_SCORE + (HALF_SCORE + change) // 2, 0 * rows)
 
 
-def random_choice(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FloatArray:
-    """Every candidate alike: whoever ranks breaks the tie; (K,)."""
-    return np.zeros(candidates.rows.shape[0])
+def kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """LeastAllocated plus BalancedAllocation over CPU and memory, as in kube-scheduler's default profile.
+
+    The default profile does not see GPUs when it scores.
+    Source: pkg/scheduler/apis/config/v1/default_plugins.go and defaults.go (both at weight 1).
+    """
+    return least_allocated(nodes, pod, candidates, around) + balanced_allocation(nodes, pod, candidates, around)
 
 
-def _balance_score(allocatable: IntArray, requested: IntArray) -> IntArray:
-    cpu = np.minimum(requested[:, CPU] / np.maximum(allocatable[:, CPU], 1), 1.0)
-    memory = np.minimum(requested[:, MEMORY] / np.maximum(allocatable[:, MEMORY], 1), 1.0)
-    both = (allocatable[:, CPU] > 0) & (allocatable[:, MEMORY] > 0)
-    deviation = np.where(both, np.abs((cpu - memory) / 2.0), 0.0)
-    score: IntArray = ((1.0 - deviation) * MAX_NODE_SCORE).astype(np.int64)
-    return score
+def best_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """The less CPU and GPU is left, as shares of the largest node, the better; 0..100 before normalisation.
 
-
-def _allocation_score(
-    nodes: NodeArrays, pod: PodRequest, candidates: Candidates, resources: int, least: bool
-) -> FloatArray:
+    Source for this rule and the next four: the public simulator of the FGD paper (USENIX ATC'23).
+    """
     rows = candidates.rows
-    total = np.zeros(rows.shape[0], dtype=np.int64)
-    weights = np.zeros(rows.shape[0], dtype=np.int64)
-    for resource in range(resources):
-        # A resource beyond CPU and memory counts only for pods that ask for it: resource_allocation.go.
-        if resource < GPU or pod.request[resource] > 0:
-            capacity = nodes.allocatable[rows, resource]
-            after = nodes.requested[rows, resource] + pod.request[resource]
-            part = np.maximum(capacity - after, 0) if least else np.minimum(after, capacity)
-            total += part * MAX_NODE_SCORE // np.maximum(capacity, 1)
-            weights += np.where(capacity > 0, 1, 0)
-    return (total // np.maximum(weights, 1)).astype(np.float64)
+    cpu_left = nodes.allocatable[rows, CPU] - nodes.requested[rows, CPU] - pod.request[CPU]
+    gpu_left = nodes.allocatable[rows, GPU] - nodes.requested[rows, GPU] - pod.request[GPU]
+    left = 0.5 * cpu_left / max(around.largest[CPU], 1) + 0.5 * gpu_left / max(around.largest[GPU], 1)
+    return np.trunc((1.0 - left) * MAX_NODE_SCORE)
+
+
+def dot_product(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """The pod's demand and the node's free amounts should point in different directions; 0..100."""
+    rows = candidates.rows
+    cpu, gpu = max(around.largest[CPU], 1), max(around.largest[GPU], 1)
+    cpu_free = nodes.allocatable[rows, CPU] - nodes.requested[rows, CPU]
+    gpu_free = nodes.allocatable[rows, GPU] - nodes.requested[rows, GPU]
+    product = (cpu_free / cpu) * (pod.request[CPU] / cpu) + (gpu_free / gpu) * (pod.request[GPU] / gpu)
+    return np.trunc(MAX_NODE_SCORE * (1.0 - product / 2.0))
+
+
+def gpu_packing(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """Devices in use first, then idle devices of nodes in use, idle nodes last; 0 for a pod without GPU."""
+    rows = candidates.rows
+    present = 0 * rows
+    whole = 0 * rows
+    least = 0 * rows + WHOLE_DEVICE_MILLI
+    for device in range(nodes.device_free.shape[1]):
+        free = nodes.device_free[rows, device]
+        present = present + where(free >= 0, 1, 0)
+        whole = whole + where(free == WHOLE_DEVICE_MILLI, 1, 0)
+        least = where((free >= pod.gpu_milli) & (free < least), free, least)
+    # The pod opens `opened` idle devices; one that shares a device in use opens none.
+    opened = where(least == WHOLE_DEVICE_MILLI, pod.gpu_count, 0)
+    in_use = where(opened > 0, np.maximum(50 - opened, 33), np.maximum(100 - least * 100 // 1000 // 10, 50))
+    score = where(whole == present, np.maximum(33 - whole, whole), in_use)
+    return where(pod.gpu_count == 0, 0 * rows, score)
+
+
+def gpu_clustering(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """Pods that ask for as many GPUs together on a node; 0 for a pod without GPU."""
+    rows = candidates.rows
+    largest = max(around.largest[GPU], 1)
+    gpu_free = nodes.allocatable[rows, GPU] - nodes.requested[rows, GPU]
+    present = 0 * rows
+    for index in range(GPU_POD_CLASSES):
+        present = present + where(nodes.gpu_pods[rows, index] > 0, 1, 0)
+    with_own = where(present == 1, 75, 50)
+    without_own = where(present == 0, 25, 0)
+    company = where(nodes.gpu_pods[rows, pod_class(pod)] > 0, with_own, without_own)
+    return where(pod.gpu_count == 0, 0 * rows, 25 * (largest - gpu_free) // largest + company)
+
+
+def fgd(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
+    """Fragmentation gradient descent: the less a placement adds to the node's fragmentation, the better; 0..100."""
+    rows = candidates.rows
+    devices_after(nodes, pod, candidates, around.devices)
+    cpu_free = nodes.allocatable[rows, CPU] - nodes.requested[rows, CPU] - pod.request[CPU]
+    change = around.fragmentation[rows] - fragmentation(around.tables, nodes.model[rows], cpu_free, around.devices)
+    return fgd_score(where(np.abs(change) < UNMEASURABLE, 0.0, change))
+
+
+def fgd_score(change: Any) -> Any:
+    """FGD's integer score of a placement that lowers fragmentation by so many GPU milli; 50 for no change."""
+    return np.trunc(MAX_NODE_SCORE * (1.0 / (1.0 + np.exp(-change / WHOLE_DEVICE_MILLI))))
+
+
+def normalised(scores: FloatArray) -> FloatArray:
+    """Spread integer scores of one decision over 0..100, truncating; all 0 where they are equal; (K,)."""
+    low, high = scores.min(), scores.max()
+    spread: FloatArray = (scores - low) * MAX_NODE_SCORE // max(high - low, 1)
+    return spread
+
+
+def _balance(nodes: NodeArrays, pod: PodRequest, rows: Any, times: int) -> Any:
+    cpu_capacity = nodes.allocatable[rows, CPU]
+    memory_capacity = nodes.allocatable[rows, MEMORY]
+    cpu_used = nodes.requested[rows, CPU] + times * pod.request[CPU]
+    memory_used = nodes.requested[rows, MEMORY] + times * pod.request[MEMORY]
+    cpu = np.minimum(cpu_used / np.maximum(cpu_capacity, 1), 1.0)
+    memory = np.minimum(memory_used / np.maximum(memory_capacity, 1), 1.0)
+    both = (cpu_capacity > 0) & (memory_capacity > 0)
+    deviation = where(both, np.abs((cpu - memory) / 2.0), 0.0)
+    return np.trunc((1.0 - deviation) * MAX_NODE_SCORE)
 
 
 RULES: dict[str, Any] = {
     "random": random_choice,
-    "kube-scheduler-default": kube_scheduler_default,
+    "first-fit": first_fit,
     "least-allocated": least_allocated,
     "most-allocated": most_allocated,
+    "requested-to-capacity-ratio": requested_to_capacity_ratio,
+    "balanced-allocation": balanced_allocation,
+    "kube-scheduler-default": kube_scheduler_default,
     "best-fit": best_fit,
+    "dot-product": dot_product,
+    "gpu-packing": gpu_packing,
+    "gpu-clustering": gpu_clustering,
+    "fgd": fgd,
 }
+NORMALISED = ("best-fit",)
+NEEDS_TYPICAL_PODS = ("fgd",)
 
 COMPILABLE: tuple[Any, ...] = (
-    _balance_score,
-    _allocation_score,
+    _balance,
+    fgd_score,
     random_choice,
+    first_fit,
     least_allocated,
     most_allocated,
+    requested_to_capacity_ratio,
+    balanced_allocation,
     kube_scheduler_default,
     best_fit,
+    dot_product,
+    gpu_packing,
+    gpu_clustering,
+    fgd,
 )
 """What the simulator compiles, callees before callers."""
+
+NO_TYPICAL_PODS = TypicalPods(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 1), np.bool_)
+)
 
 
 class Heuristic:
     """One of `RULES` behind the interface of a policy."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, typical: TypicalPods | None = None) -> None:
+        """Choose a rule.
+
+        Args:
+            name: a key of `RULES`.
+            typical: the workload's typical pods, for the rules in `NEEDS_TYPICAL_PODS`.
+
+        Raises:
+            ValueError: there is no such rule, or it needs typical pods and got none.
+        """
         if name not in RULES:
             raise ValueError(f"no heuristic is named {name!r}; there are: {', '.join(sorted(RULES))}")
+        if name in NEEDS_TYPICAL_PODS and typical is None:
+            raise ValueError(f"the heuristic {name!r} needs the workload's typical pods")
         self.name = name
         self._rule = RULES[name]
+        self._tables = fragmentation_tables(NO_TYPICAL_PODS if typical is None else typical)
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
         """Score the candidates by the rule; (K,) float64."""
-        result: ScoreArray = self._rule(nodes, pod, candidates)
-        return result
+        rows = candidates.rows
+        now = np.zeros(len(nodes.allocatable))
+        if self.name in NEEDS_TYPICAL_PODS:
+            cpu_free = nodes.allocatable[rows, CPU] - nodes.requested[rows, CPU]
+            now[rows] = fragmentation(self._tables, nodes.model[rows], cpu_free, nodes.device_free[rows].T)
+        devices = np.empty((nodes.device_free.shape[1], len(rows)), np.int64)
+        around = Surroundings(nodes.allocatable.max(axis=0, initial=0), self._tables, now, devices)
+        scores: FloatArray = np.asarray(self._rule(nodes, pod, candidates, around), dtype=np.float64)
+        return normalised(scores) if self.name in NORMALISED and len(scores) else scores
 
 
-HEURISTICS: dict[str, Heuristic] = {name: Heuristic(name) for name in RULES}
+HEURISTICS: dict[str, Heuristic] = {name: Heuristic(name) for name in RULES if name not in NEEDS_TYPICAL_PODS}
+"""The rules that need no more than the nodes and the pod."""

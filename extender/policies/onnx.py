@@ -6,6 +6,7 @@ with this extender's features is refused with the field that differs.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,8 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from extender.features import (
-    SCHEMA_VERSION,
-    FeatureArray,
-    TypicalPods,
-    feature_names,
-    order_typical_pods,
-    placement_features,
-)
+from extender.features import SCHEMA_VERSION, FeatureArray, feature_names, placement_features
+from extender.fragmentation import TypicalPods, fragmentation_tables
 from extender.placement import GPU, Candidates, NodeArrays, PodRequest
 from extender.policies.base import PolicyError, ScoreArray
 
@@ -28,15 +23,17 @@ INPUT, OUTPUT = "candidates", "scores"
 FIRST_RESOURCES = ("cpu", "memory", "gpu")  # the columns that `placement` knows by their position
 MAX_BYTES = 1024 * 1024
 WARM_UP_ROWS = (1, 2, 500)
+ANY_MODEL = ("",)
 
 
 class TypicalPodRecord(msgspec.Struct, frozen=True):
-    """One typical pod, as the metadata of a policy file hold it."""
+    """One typical pod, as the metadata of a policy file hold it; `gpu_models` is empty where any will do."""
 
     cpu_milli: int
     gpu_count: int
     gpu_milli: int
     share: float
+    gpu_models: tuple[str, ...] = ()
 
 
 class PolicyMetadata(msgspec.Struct, frozen=True):
@@ -86,16 +83,23 @@ class PolicyMetadata(msgspec.Struct, frozen=True):
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise PolicyError(f"metadata cannot be read: {error}") from error
 
-    def typical(self) -> TypicalPods:
-        """The typical pods as arrays."""
+    def typical(self, models: Sequence[str] = ANY_MODEL) -> TypicalPods:
+        """The typical pods as arrays.
+
+        Args:
+            models: the GPU models of the cluster in the order of their numbers; the empty name stands for nodes whose
+                model is not known, which are taken to suit every pod.
+        """
         records = self.typical_pods
-        return order_typical_pods(
-            TypicalPods(
-                np.array([record.cpu_milli for record in records], np.int64),
-                np.array([record.gpu_count for record in records], np.int64),
-                np.array([record.gpu_milli for record in records], np.int64),
-                np.array([record.share for record in records], np.float64),
-            )
+        admits = [
+            [not record.gpu_models or not model or model in record.gpu_models for model in models] for record in records
+        ]
+        return TypicalPods(
+            np.array([record.cpu_milli for record in records], np.int64),
+            np.array([record.gpu_count for record in records], np.int64),
+            np.array([record.gpu_milli for record in records], np.int64),
+            np.array([record.share for record in records], np.float64),
+            np.array(admits, np.bool_).reshape(len(records), len(models)),
         )
 
 
@@ -106,7 +110,7 @@ class OnnxPolicy:
         name: the file's name without its ending.
         digest: SHA-256 of the file.
         metadata: what the file says about itself.
-        typical: the workload's typical pods, which the fragmentation features are measured against.
+        tables: the workload's typical pods, which the fragmentation features are measured against.
     """
 
     def __init__(self, name: str, content: bytes) -> None:
@@ -125,7 +129,7 @@ class OnnxPolicy:
             self._verify()
         except PolicyError as error:
             raise PolicyError(f"{name}: {error}") from error
-        self.typical = self.metadata.typical()
+        self.tables = fragmentation_tables(self.metadata.typical())
         for rows in WARM_UP_ROWS:
             self._warm_up(rows)
 
@@ -136,7 +140,7 @@ class OnnxPolicy:
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
         """Score the candidates; (K,) float32."""
-        return self.score_features(placement_features(nodes, pod, candidates, self.typical))
+        return self.score_features(placement_features(nodes, pod, candidates, self.tables))
 
     def score_features(self, features: FeatureArray) -> ScoreArray:
         """Score rows of features; (K, F) -> (K,) float32."""

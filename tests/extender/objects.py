@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from extender.placement import PodRequest
+from extender.placement import PodRequest, pod_request
 
 Document = dict[str, Any]
 GIB = 2**30
@@ -57,4 +57,4 @@ def extender_args(asked: Document, names: Sequence[str]) -> bytes:
 def request(cpu_milli: int, memory: int = 0, gpu_count: int = 0, gpu_milli: int = 0) -> PodRequest:
     """What a pod asks for, in the columns CPU, memory, GPU."""
     amounts = np.array([cpu_milli, memory, gpu_count * gpu_milli], dtype=np.int64)
-    return PodRequest(amounts, gpu_count, gpu_milli, 0, 0.0)
+    return pod_request(amounts, gpu_count, gpu_milli)
