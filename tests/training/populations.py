@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from extender.placement import IntArray
-from training.workloads.base import BASE_RESOURCES, Population, node_rows, shapes_from_rows
+from extender.placement import BoolArray, IntArray
+from training.workloads.assembly import PodColumns, assemble, columns_of_nodes, request_columns
+from training.workloads.base import Population
 
 MIB = 1024 * 1024
 EVEN_DAY = np.ones(24)
@@ -17,19 +18,24 @@ def population_of(
     priorities: IntArray | None = None,
     hour_weights: np.ndarray = EVEN_DAY,
     gap_variation: float = 1.0,
+    models: list[str] | None = None,
+    constraints: IntArray | None = None,
+    admitted: BoolArray | None = None,
 ) -> Population:
-    """Nodes given as (cpu milli, MiB, GPUs) and pods given as (cpu milli, MiB, GPUs, milli of each)."""
-    allocatable, devices = node_rows(nodes, MIB)
-    shapes, shape = shapes_from_rows(pods, MIB)
-    return Population(
-        name="by hand",
-        resources=BASE_RESOURCES,
-        allocatable=allocatable,
-        devices=devices,
-        shapes=shapes,
-        shape=shape,
-        duration=np.array(durations if durations else [100.0] * len(pods)),
-        priority=np.zeros(len(pods), np.int64) if priorities is None else priorities,
+    """Nodes given as (cpu milli, MiB, GPUs) and pods given as (cpu milli, MiB, GPUs, milli of each).
+
+    Pod p may run on the nodes `admitted[constraints[p]]`.
+    """
+    return assemble(
+        "by hand",
+        columns_of_nodes(nodes, MIB, models),
+        PodColumns(
+            *request_columns(pods, MIB),
+            duration=np.array(durations if durations else [100.0] * len(pods)),
+            priority=np.zeros(len(pods), np.int64) if priorities is None else priorities,
+            constraint=constraints,
+            admitted=admitted,
+        ),
         hour_weights=hour_weights,
         gap_variation=gap_variation,
     )

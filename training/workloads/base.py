@@ -5,15 +5,14 @@ trace (`openb`) or a generator (`synthetic`). `draw_workload` takes a sample of 
 the arrivals so that the bottleneck resource sees the asked-for load; the simulator plays the result.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extender.features import TypicalPods, order_typical_pods
-from extender.placement import CPU, GPU, WHOLE_DEVICE_MILLI, IntArray
+from extender.fragmentation import TypicalPods
+from extender.placement import CPU, BoolArray, IntArray
 
 FloatArray = NDArray[np.float64]
 
@@ -38,19 +37,35 @@ class PodShapes:
         request: (S, R) int64, base units; the GPU entry is gpu_count * gpu_milli.
         gpu_count: (S,) int64.
         gpu_milli: (S,) int64, per device, 0 without GPU.
+        nonzero: (S, 2) int64, CPU and memory as kube-scheduler's scores count them, see `placement.NodeArrays`.
+        models: (S, G) bool, which GPU models the shape admits, numbered as in `Population.models`; column 0, an
+            unknown model, is true for a shape that admits any.
     """
 
     request: IntArray
     gpu_count: IntArray
     gpu_milli: IntArray
+    nonzero: IntArray
+    models: BoolArray
 
     def __len__(self) -> int:
         return len(self.gpu_count)
 
-    def fitting_somewhere(self, allocatable: IntArray, devices: IntArray) -> NDArray[np.bool_]:
-        """Which shapes fit on at least one of these nodes when it is empty; (S,) bool."""
-        room = np.all(self.request[:, None, :] <= allocatable[None, :, :], axis=2)
-        return np.any(room & (self.gpu_count[:, None] <= devices[None, :]), axis=1)
+    def fitting_somewhere(self, allocatable: IntArray, devices: IntArray, admits: BoolArray) -> BoolArray:
+        """Which shapes fit on at least one of these nodes when it is empty.
+
+        Args:
+            allocatable: (N, R) int64.
+            devices: (N,) int64.
+            admits: (S, N) bool, see `Population.admits`.
+
+        Returns:
+            (S,) bool.
+        """
+        room = admits & (self.gpu_count[:, None] <= devices)
+        for resource in range(self.request.shape[1]):
+            room &= self.request[:, resource, None] <= allocatable[:, resource]
+        return room.any(axis=1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,12 @@ class Population:
         resources: names, R of them; the first three are CPU, memory and GPU.
         allocatable: (M, R) int64, the nodes.
         devices: (M,) int64, GPUs of each node.
+        models: names of the GPU models; the first is "", for nodes whose model is not known.
+        model: (M,) int64, index into models.
+        pod_limit: (M,) int64, how many pods a node takes.
+        price: (M,) float64, cost of one node-hour.
         shapes: the distinct pod requests.
+        admits: (S, M) bool, whether pods of a shape may run on a node: GPU models, selectors and taints in one mask.
         shape: (P,) int64, each observed pod's shape.
         duration: (P,) float64 seconds, each observed pod's duration.
         priority: (P,) int64.
@@ -74,7 +94,12 @@ class Population:
     resources: tuple[str, ...]
     allocatable: IntArray
     devices: IntArray
+    models: tuple[str, ...]
+    model: IntArray
+    pod_limit: IntArray
+    price: FloatArray
     shapes: PodShapes
+    admits: BoolArray
     shape: IntArray
     duration: FloatArray
     priority: IntArray
@@ -90,7 +115,12 @@ class Workload:
         resources: names, R of them.
         allocatable: (N, R) int64.
         devices: (N,) int64.
+        models: names of the GPU models, the first of them "" for unknown.
+        model: (N,) int64, index into models.
+        pod_limit: (N,) int64, how many pods a node takes.
+        price: (N,) float64, cost of one node-hour.
         shapes: the distinct pod requests.
+        admits: (S, N) bool, whether pods of a shape may run on a node.
         shape: (P,) int64, index into shapes.
         arrival: (P,) float64 seconds, ascending.
         duration: (P,) float64 seconds.
@@ -102,7 +132,12 @@ class Workload:
     resources: tuple[str, ...]
     allocatable: IntArray
     devices: IntArray
+    models: tuple[str, ...]
+    model: IntArray
+    pod_limit: IntArray
+    price: FloatArray
     shapes: PodShapes
+    admits: BoolArray
     shape: IntArray
     arrival: FloatArray
     duration: FloatArray
@@ -147,7 +182,8 @@ def draw_workload(
     count = len(population.allocatable)
     rows = generator.choice(count, size=nodes, replace=nodes > count)
     allocatable, devices = population.allocatable[rows], population.devices[rows]
-    fitting = population.shapes.fitting_somewhere(allocatable, devices)
+    admits = population.admits[:, rows]
+    fitting = population.shapes.fitting_somewhere(allocatable, devices, admits)
     eligible = np.flatnonzero(fitting[population.shape])
     if len(eligible) == 0:
         raise ValueError(
@@ -163,7 +199,12 @@ def draw_workload(
         resources=population.resources,
         allocatable=allocatable,
         devices=devices,
+        models=population.models,
+        model=population.model[rows],
+        pod_limit=population.pod_limit[rows],
+        price=population.price[rows],
         shapes=population.shapes,
+        admits=admits,
         shape=shape,
         arrival=seconds * arrival_pattern(pods, seconds, process, population, generator),
         duration=duration,
@@ -195,20 +236,22 @@ def arrival_pattern(
 def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = 48) -> TypicalPods:
     """The most frequent shapes that together make up 95 % of the pods, most frequent first until then.
 
-    Source: the rule of the FGD paper's simulator; shapes are told apart by CPU and GPU only.
+    Source: the rule of the FGD paper's simulator; shapes are told apart by CPU, GPU and GPU models only.
 
     Args:
         shapes: the distinct requests.
         shape: (P,) int64, the shape of each pod.
         at_most: a cap on the number of shapes.
     """
-    keys = np.stack([shapes.request[:, CPU], shapes.gpu_count, shapes.gpu_milli], axis=1)[shape]
+    keys = np.column_stack([shapes.request[:, CPU], shapes.gpu_count, shapes.gpu_milli, shapes.models])[shape]
     distinct, first, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
     order = np.lexsort((first, -counts))
     covered = np.cumsum(counts[order])
     taken = order[: min(int(np.searchsorted(covered, TYPICAL_COVERAGE * len(shape))) + 1, at_most)]
-    cpu, gpu_count, gpu_milli = distinct[taken].T.copy()
-    return order_typical_pods(TypicalPods(cpu, gpu_count, gpu_milli, counts[taken] / counts[taken].sum()))
+    cpu, gpu_count, gpu_milli, *models = distinct[taken].T.copy()
+    return TypicalPods(
+        cpu, gpu_count, gpu_milli, counts[taken] / counts[taken].sum(), np.stack(models, axis=1).astype(np.bool_)
+    )
 
 
 def with_resources(population: Population, count: int, generator: np.random.Generator) -> Population:
@@ -238,23 +281,3 @@ def with_resources(population: Population, count: int, generator: np.random.Gene
             request=np.concatenate([population.shapes.request[:, :known], wanted], axis=1),
         ),
     )
-
-
-def shapes_from_rows(rows: Sequence[tuple[int, int, int, int]], memory_unit: int) -> tuple[PodShapes, IntArray]:
-    """Collect the distinct shapes of pods given as (cpu milli, memory, GPU count, GPU milli each).
-
-    Returns:
-        the shapes, and (P,) int64, the shape of each pod.
-    """
-    distinct, shape = np.unique(np.asarray(rows, dtype=np.int64), axis=0, return_inverse=True)
-    cpu, memory, gpu_count, gpu_milli = distinct.T
-    request = np.zeros((len(distinct), len(BASE_RESOURCES)), dtype=np.int64)
-    request[:, CPU], request[:, 1], request[:, GPU] = cpu, memory * memory_unit, gpu_count * gpu_milli
-    return PodShapes(request, gpu_count.copy(), gpu_milli.copy()), shape.reshape(-1)
-
-
-def node_rows(rows: Sequence[tuple[int, int, int]], memory_unit: int) -> tuple[IntArray, IntArray]:
-    """Allocatable (M, 3) int64 and devices (M,) int64 of nodes given as (cpu milli, memory, GPU count)."""
-    table = np.asarray(rows, dtype=np.int64)
-    allocatable = table * np.array([1, memory_unit, WHOLE_DEVICE_MILLI])
-    return allocatable, table[:, 2].copy()

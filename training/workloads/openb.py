@@ -8,17 +8,12 @@ import csv
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from training.workloads.base import (
-    BASE_RESOURCES,
-    WHOLE_DEVICE_MILLI,
-    Population,
-    node_rows,
-    shapes_from_rows,
-)
+from training.workloads.assembly import NodePrices, PodColumns, assemble, columns_of_nodes, request_columns
+from training.workloads.base import Population
 
 MIB = 1024 * 1024
 NODE_FILE = "openb_node_list_gpu_node.csv"
@@ -54,21 +49,26 @@ def find_traces(setting: str | None = None) -> Path | None:
     return None
 
 
-def read_population(folder: Path, mix: str = "default") -> Population:
+def read_population(folder: Path, mix: str = "default", prices: NodePrices | None = None) -> Population:
     """Read the nodes and one mix of pods.
 
     Args:
         folder: holds `openb_node_list_gpu_node.csv` and `openb_pod_list_<mix>.csv`.
         mix: the pod list's suffix; the lists without times (multigpu…) cannot be replayed in time.
+        prices: of the nodes.
 
     Raises:
         TraceError: a file is missing or a row cannot be read.
     """
-    allocatable, devices = node_rows(
-        list(_rows(folder / NODE_FILE, lambda cell: (cell("cpu_milli"), cell("memory_mib"), cell("gpu")))), MIB
-    )
-    pods: list[tuple[int, int, int, int, int, int, int]] = []
-    for cpu, memory, count, milli, created, deleted, priority in _rows(
+    capacities, node_models = [], []
+    for *capacity, model in _rows(
+        folder / NODE_FILE,
+        lambda cell: (cell("cpu_milli"), cell("memory_mib"), cell("gpu"), cell("model", str)),
+    ):
+        capacities.append(tuple(capacity))
+        node_models.append(model)
+    requests, times, priorities, admitted_models = [], [], [], []
+    for cpu, memory, count, milli, created, deleted, priority, models in _rows(
         folder / f"openb_pod_list_{mix}.csv",
         lambda cell: (
             cell("cpu_milli"),
@@ -78,32 +78,37 @@ def read_population(folder: Path, mix: str = "default") -> Population:
             cell("creation_time"),
             cell("deletion_time"),
             cell("qos", lambda qos: PRIORITIES.get(qos, ORDINARY_PRIORITY)),
+            cell("gpu_spec", str),
         ),
     ):
-        pods.append((cpu, memory, count, milli if count else 0, created, deleted, priority))
-    table = np.asarray(pods, dtype=np.int64)
-    shapes, shape = shapes_from_rows([tuple(row[:4]) for row in pods], MIB)
-    created, deleted = table[:, 4], table[:, 5]
+        requests.append((cpu, memory, count, milli if count else 0))
+        times.append((created, deleted))
+        priorities.append(priority)
+        admitted_models.append(models)
+    created, deleted = np.asarray(times, dtype=np.int64).T
     if np.any(deleted < created):
         line = int(np.argmax(deleted < created)) + 2
         raise TraceError(f"{folder}/openb_pod_list_{mix}.csv:{line}: column 'deletion_time': before the creation_time")
     gaps = np.sort(np.diff(np.sort(created)))
     busy = gaps[: int(0.99 * len(gaps))]  # the trace's sparse first weeks are not its arrival pattern
-    return Population(
-        name=f"openb ({mix}), {len(devices)} nodes and {len(pods)} pods read from the trace",
-        resources=BASE_RESOURCES,
-        allocatable=allocatable,
-        devices=devices,
-        shapes=shapes,
-        shape=shape,
-        duration=(deleted - created).astype(np.float64),
-        priority=table[:, 6].copy(),
+    specs = sorted(set(admitted_models))
+    return assemble(
+        f"openb ({mix}), {len(capacities)} nodes and {len(requests)} pods read from the trace",
+        columns_of_nodes(capacities, MIB, node_models),
+        PodColumns(
+            *request_columns(requests, MIB),
+            duration=(deleted - created).astype(np.float64),
+            priority=np.asarray(priorities, dtype=np.int64),
+            constraint=np.array([specs.index(spec) for spec in admitted_models]),
+            admitted=np.array([[not spec or model in spec.split("|") for model in node_models] for spec in specs]),
+        ),
         hour_weights=np.bincount(created // 3600 % 24, minlength=24).astype(np.float64),
         gap_variation=float(busy.var() / busy.mean() ** 2) if busy.any() else 1.0,
+        prices=prices,
     )
 
 
-def _rows(path: Path, parse: Callable[[Callable[..., int]], Parsed]) -> Iterator[Parsed]:
+def _rows(path: Path, parse: Callable[[Callable[..., Any]], Parsed]) -> Iterator[Parsed]:
     if not path.is_file():
         present = sorted(file.name for file in path.parent.glob("*.csv"))
         raise TraceError(f"{path}: no such file; the folder holds {', '.join(present) or 'no CSV file'}")
@@ -112,7 +117,7 @@ def _rows(path: Path, parse: Callable[[Callable[..., int]], Parsed]) -> Iterator
         line = 1
         for line, row in enumerate(reader, start=2):
 
-            def cell(column: str, convert: Callable[[str], int] = int, line: int = line, row: dict = row) -> int:
+            def cell(column: str, convert: Callable[[str], Any] = int, line: int = line, row: dict = row) -> Any:
                 text = row.get(column)
                 if text is None:
                     raise TraceError(
@@ -125,7 +130,7 @@ def _rows(path: Path, parse: Callable[[Callable[..., int]], Parsed]) -> Iterator
                     raise TraceError(
                         f"{path}:{line}: column {column!r}: {text!r} where a whole number was expected"
                     ) from None
-                if value < 0:
+                if value != text and value < 0:
                     raise TraceError(f"{path}:{line}: column {column!r}: {value} where 0 or more was expected")
                 return value
 
@@ -134,4 +139,4 @@ def _rows(path: Path, parse: Callable[[Callable[..., int]], Parsed]) -> Iterator
             raise TraceError(f"{path}: there are no rows below the header")
 
 
-__all__ = ["TRACES_VARIABLE", "WHOLE_DEVICE_MILLI", "TraceError", "find_traces", "read_population"]
+__all__ = ["TRACES_VARIABLE", "TraceError", "find_traces", "read_population"]

@@ -9,7 +9,8 @@ kept: the waiting comes from those few.
 import numpy as np
 
 from extender.placement import WHOLE_DEVICE_MILLI
-from training.workloads.base import BASE_RESOURCES, Population, node_rows, shapes_from_rows
+from training.workloads.assembly import NodePrices, PodColumns, assemble, columns_of_nodes, request_columns
+from training.workloads.base import Population
 
 MIB = 1024 * 1024
 
@@ -106,31 +107,26 @@ GAP_VARIATION = 2.0  # squared coefficient of variation of the gaps between arri
 ORDINARY_PRIORITY = 1000
 
 
-def generate_population(generator: np.random.Generator) -> Population:
+def generate_population(generator: np.random.Generator, prices: NodePrices | None = None) -> Population:
     """Generate openb-like nodes and pods; durations are drawn between the quantiles on a log scale."""
-    allocatable, devices = node_rows([row[:3] for row in NODES for _ in range(row[3])], MIB)
-    rows = [row[:4] for row in PODS for _ in range(row[4])]
-    shapes, shape = shapes_from_rows(rows, MIB)
+    nodes = columns_of_nodes([row[:3] for row in NODES for _ in range(row[3])], MIB)
+    request, gpu_count, gpu_milli = request_columns([row[:4] for row in PODS for _ in range(row[4])], MIB)
 
-    pod_class = shape_classes(shapes.gpu_count, shapes.gpu_milli)[shape]
-    uniform = generator.random(len(rows))
+    pod_class = shape_classes(gpu_count, gpu_milli)
+    uniform = generator.random(len(request))
     log_seconds = np.log(np.asarray(DURATIONS, dtype=np.float64))
-    duration = np.zeros(len(rows))
+    duration = np.zeros(len(request))
     for index in range(len(DURATIONS)):
         members = pod_class == index
         duration[members] = np.exp(np.interp(uniform[members], QUANTILES, log_seconds[index]))
-    best_effort = generator.random(len(rows)) < np.asarray(BEST_EFFORT_SHARE)[pod_class]
-    return Population(
-        name=f"built-in generator calibrated on openb's figures, {len(devices)} nodes and {len(rows)} pods",
-        resources=BASE_RESOURCES,
-        allocatable=allocatable,
-        devices=devices,
-        shapes=shapes,
-        shape=shape,
-        duration=duration,
-        priority=np.where(best_effort, 0, ORDINARY_PRIORITY),
+    best_effort = generator.random(len(request)) < np.asarray(BEST_EFFORT_SHARE)[pod_class]
+    return assemble(
+        f"built-in generator calibrated on openb's figures, {len(nodes.devices)} nodes and {len(request)} pods",
+        nodes,
+        PodColumns(request, gpu_count, gpu_milli, duration, np.where(best_effort, 0, ORDINARY_PRIORITY)),
         hour_weights=np.asarray(HOUR_WEIGHTS, dtype=np.float64),
         gap_variation=GAP_VARIATION,
+        prices=prices,
     )
 
 

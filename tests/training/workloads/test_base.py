@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.placement import CPU, GPU
-from tests.training.populations import MIB, population_of
+from extender.placement import CPU
+from tests.training.populations import population_of
 from training.workloads import base
 from training.workloads.base import (
     BASE_RESOURCES,
@@ -13,8 +13,6 @@ from training.workloads.base import (
     Workload,
     arrival_pattern,
     draw_workload,
-    node_rows,
-    shapes_from_rows,
     typical_pods,
     with_resources,
 )
@@ -74,10 +72,23 @@ def test_pods_that_fit_on_no_drawn_node_are_never_drawn():
 
 
 def test_as_much_gpu_on_too_few_devices_does_not_fit():
-    shapes, _ = shapes_from_rows([(1000, 1, 2, 500)], MIB)
-    one_device, two_devices = (node_rows([(8000, 64, count)], MIB) for count in (1, 2))
-    assert shapes.fitting_somewhere(*one_device).tolist() == [False]
-    assert shapes.fitting_somewhere(*two_devices).tolist() == [True]
+    for count, fits in ((1, [False]), (2, [True])):
+        population = population_of([(8000, 64, count)], [(1000, 1, 2, 500)])
+        shapes, admits = population.shapes, population.admits
+        assert shapes.fitting_somewhere(population.allocatable, population.devices, admits).tolist() == fits
+
+
+def test_pods_that_no_drawn_node_admits_are_never_drawn():
+    population = population_of(
+        [(8000, 64, 0), (8000, 64, 0)],
+        [(1000, 1, 0, 0), (2000, 1, 0, 0)],
+        constraints=np.array([0, 1]),
+        admitted=np.array([[True, False], [False, True]]),
+    )
+    for seed in range(20):
+        workload = draw(population, seed, nodes=1, pods=20)
+        assert np.all(workload.admits[workload.shape].any(axis=1))
+        assert len(set(workload.shape)) == 1
 
 
 def test_a_pod_that_fits_on_no_drawn_node_at_all_is_an_error():
@@ -157,6 +168,20 @@ def test_pods_that_differ_in_memory_only_are_one_typical_pod():
     assert typical_pods(population.shapes, population.shape).share.tolist() == [1.0]
 
 
+def test_pods_for_different_gpu_models_are_different_typical_pods():
+    population = population_of(
+        [(8000, 64, 1), (8000, 64, 1)],
+        [(1000, 1, 1, 1000)] * 3,
+        models=["T4", "A10"],
+        constraints=np.array([0, 1, 1]),
+        admitted=np.array([[True, True], [True, False]]),
+    )
+    typical = typical_pods(population.shapes, population.shape)
+    by_share = dict(zip(typical.share.tolist(), typical.admits.tolist(), strict=True))
+    assert population.models == ("", "A10", "T4")
+    assert by_share == {2 / 3: [False, False, True], 1 / 3: [True, True, True]}
+
+
 def test_typical_pods_are_capped():
     population = population_of([(8000, 64, 0)], [(1000 + number, 1, 0, 0) for number in range(100)])
     typical = typical_pods(population.shapes, population.shape, at_most=48)
@@ -195,17 +220,3 @@ def test_a_wide_population_is_narrowed_to_the_first_three():
 def test_other_numbers_of_resources_are_refused(count):
     with pytest.raises(ValueError, match=f"3 to 16 resources .* not {count}"):
         with_resources(OPENB_LIKE, count, np.random.default_rng(0))
-
-
-def test_pods_with_equal_requests_share_a_shape():
-    shapes, shape = shapes_from_rows([(2000, 5, 2, 1000), (1000, 7, 0, 0), (2000, 5, 2, 1000)], MIB)
-    assert len(shapes) == 2
-    assert shapes.request[shape].tolist() == [[2000, 5 * MIB, 2000], [1000, 7 * MIB, 0], [2000, 5 * MIB, 2000]]
-    assert shapes.gpu_count[shape].tolist() == [2, 0, 2]
-
-
-def test_nodes_are_in_base_units():
-    allocatable, devices = node_rows([(96000, 3, 8)], MIB)
-    assert allocatable.tolist() == [[96000, 3 * MIB, 8000]]
-    assert devices.tolist() == [8]
-    assert allocatable[0, GPU] == 1000 * devices[0]

@@ -42,7 +42,8 @@ def test_the_same_seed_generates_the_same_population(synthetic):
 
 
 def test_every_pod_fits_on_some_node(synthetic):
-    assert np.all(synthetic.shapes.fitting_somewhere(synthetic.allocatable, synthetic.devices))
+    allocatable, devices = synthetic.allocatable, synthetic.devices
+    assert np.all(synthetic.shapes.fitting_somewhere(allocatable, devices, synthetic.admits))
 
 
 def test_durations_are_finite_and_positive(synthetic):
