@@ -9,6 +9,9 @@ from extender.fragmentation import TypicalPods
 from extender.placement import (
     ABSENT_DEVICE,
     ANY_DEVICE,
+    DEFAULT_CPU_MILLI,
+    DEFAULT_MEMORY_BYTES,
+    GPU_POD_CLASSES,
     WHOLE_DEVICE_MILLI,
     NodeArrays,
     PodRequest,
@@ -18,20 +21,35 @@ from extender.placement import (
 
 GIB = 1024**3
 PARTS = (100, 250, 300, 500, 700, 1000)  # few sizes, so that devices with equally much left are common
+SILENT_CONTAINER = np.array([DEFAULT_CPU_MILLI, DEFAULT_MEMORY_BYTES])  # one that asks for nothing, as scores count it
 
 
 class Node(NamedTuple):
-    """A node with what is in use on it."""
+    """A node with what is in use on it.
+
+    Attributes:
+        cpu: milli.
+        memory: bytes.
+        devices: what is left of each, in thousandths.
+        cpu_used: milli, requested by the pods on it.
+        memory_used: bytes.
+        silent: containers on it that ask for nothing.
+        gpu_pods: the class of each GPU pod on it.
+        model: number of its GPU model.
+    """
 
     cpu: int
     memory: int
     devices: tuple[int, ...] = ()
     cpu_used: int = 0
     memory_used: int = 0
+    silent: int = 0
+    gpu_pods: tuple[int, ...] = ()
+    model: int = 0
 
 
 def cluster_of(*nodes: Node, device_slots: int = 8) -> NodeArrays:
-    """The arrays of these nodes; `devices` is what is left of each, in thousandths."""
+    """The arrays of these nodes."""
     device_free = np.full((len(nodes), device_slots), ABSENT_DEVICE)
     for row, node in enumerate(nodes):
         device_free[row, : len(node.devices)] = node.devices
@@ -40,8 +58,15 @@ def cluster_of(*nodes: Node, device_slots: int = 8) -> NodeArrays:
     requested = np.array(
         [(node.cpu_used, node.memory_used, gpu - sum(node.devices)) for node, gpu in zip(nodes, capacity, strict=True)]
     )
-    empty = empty_nodes(allocatable, np.array([len(node.devices) for node in nodes]))
-    return empty._replace(requested=requested, nonzero=requested[:, :2].copy(), device_free=device_free)
+    empty = empty_nodes(
+        allocatable, np.array([len(node.devices) for node in nodes]), np.array([node.model for node in nodes])
+    )
+    return empty._replace(
+        requested=requested,
+        nonzero=requested[:, :2] + np.array([node.silent * SILENT_CONTAINER for node in nodes]),
+        device_free=device_free,
+        gpu_pods=np.array([[node.gpu_pods.count(kind) for kind in range(GPU_POD_CLASSES)] for node in nodes]),
+    )
 
 
 def pod_of(
@@ -51,11 +76,16 @@ def pod_of(
     return pod_request(np.array([cpu, memory, gpu_count * gpu_milli]), gpu_count, gpu_milli, priority, seconds)
 
 
-def typical_of(*pods: tuple[int, int, int, float]) -> TypicalPods:
-    """Typical pods given as (cpu, GPU count, milli of each GPU, share)."""
+def typical_of(*pods: tuple[int, int, int, float], admits: list[list[bool]] | None = None) -> TypicalPods:
+    """Typical pods given as (cpu, GPU count, milli of each GPU, share).
+
+    Args:
+        pods: the typical pods.
+        admits: for each of them, which GPU models it may run on; where left out there is one model, which suits all.
+    """
     cpu, gpu_count, gpu_milli, share = zip(*pods, strict=True)
-    admits = np.ones((len(pods), 1), np.bool_)
-    return TypicalPods(np.array(cpu), np.array(gpu_count), np.array(gpu_milli), np.array(share), admits)
+    models = np.ones((len(pods), 1), np.bool_) if admits is None else np.array(admits, np.bool_)
+    return TypicalPods(np.array(cpu), np.array(gpu_count), np.array(gpu_milli), np.array(share), models)
 
 
 def copy_of(nodes: NodeArrays) -> NodeArrays:
@@ -63,18 +93,23 @@ def copy_of(nodes: NodeArrays) -> NodeArrays:
 
 
 @st.composite
-def nodes(draw: st.DrawFn) -> Node:
+def nodes(draw: st.DrawFn, models: int = 1) -> Node:
     """A node in any state that pods could have left it in; most have room."""
     cpu, memory = draw(st.sampled_from((0, 2, 8, 8))) * 1000, draw(st.sampled_from((0, 2, 8, 8))) * GIB
     free_device = st.sampled_from((0, 300, 500, 700, 1000, 1000))
     in_use = st.sampled_from((0, 0, 0.25, 0.5, 1))
     devices = draw(st.lists(free_device, max_size=4))
-    return Node(cpu, memory, tuple(devices), int(draw(in_use) * cpu), int(draw(in_use) * memory))
+    cpu_used, memory_used = int(draw(in_use) * cpu), int(draw(in_use) * memory)
+    silent = draw(st.sampled_from((0, 0, 1, 7)))
+    classes = st.lists(st.sampled_from((0, 0, 1, 2, 3)), max_size=3)
+    gpu_pods = draw(classes) if any(left < WHOLE_DEVICE_MILLI for left in devices) else ()
+    model = draw(st.integers(0, models - 1))
+    return Node(cpu, memory, tuple(devices), cpu_used, memory_used, silent, tuple(gpu_pods), model)
 
 
-def clusters(at_most: int = 5) -> st.SearchStrategy[NodeArrays]:
-    """Clusters of at least one node, with room for four devices on each."""
-    return st.lists(nodes(), min_size=1, max_size=at_most).map(lambda drawn: cluster_of(*drawn, device_slots=4))
+def clusters(at_most: int = 5, models: int = 1) -> st.SearchStrategy[NodeArrays]:
+    """Clusters of at least one node, with room for four devices on each, of so many GPU models."""
+    return st.lists(nodes(models), min_size=1, max_size=at_most).map(lambda drawn: cluster_of(*drawn, device_slots=4))
 
 
 @st.composite
@@ -82,7 +117,7 @@ def pods(draw: st.DrawFn) -> PodRequest:
     """Pods without GPU, with part of a device, with one device and with several; most fit on an empty node."""
     gpu_count = draw(st.sampled_from((0, 1, 1, 2, 3)))
     gpu_milli = draw(st.sampled_from(PARTS)) if gpu_count == 1 else WHOLE_DEVICE_MILLI * (gpu_count > 0)
-    return pod_of(
+    pod = pod_of(
         draw(st.sampled_from((0, 500, 1000, 2000, 6000))),
         draw(st.sampled_from((0, 1, 2, 6))) * GIB // 2,
         gpu_count,
@@ -90,14 +125,20 @@ def pods(draw: st.DrawFn) -> PodRequest:
         draw(st.sampled_from((-1000, 0, 1000, 2_000_000_000))),
         draw(st.sampled_from((0.0, 60.0, 1e9))),
     )
+    silent = draw(st.sampled_from((0, 0, 1, 2)))  # beside a container that says all, be it that it wants nothing
+    return pod._replace(nonzero=pod.request[:2] + silent * SILENT_CONTAINER)
 
 
 @st.composite
-def typical_pods(draw: st.DrawFn) -> TypicalPods:
-    """Typical pods in any order, sizes mixed."""
+def typical_pods(draw: st.DrawFn, models: int = 1) -> TypicalPods:
+    """Typical pods in any order, sizes mixed; with several GPU models, most are admitted by some of them only."""
     drawn = draw(st.lists(st.tuples(pods(), st.integers(1, 9)), min_size=1, max_size=6))
     total = sum(count for _, count in drawn)
-    return typical_of(*((int(pod.request[0]), pod.gpu_count, pod.gpu_milli, count / total) for pod, count in drawn))
+    sizes = [(int(pod.request[0]), pod.gpu_count, pod.gpu_milli, count / total) for pod, count in drawn]
+    if models == 1:
+        return typical_of(*sizes)
+    masks = st.lists(st.booleans(), min_size=models, max_size=models)
+    return typical_of(*sizes, admits=[draw(masks) for _ in sizes])
 
 
 def every_choice(cluster: NodeArrays, pod: PodRequest, rows: list[int]) -> tuple[list, list]:

@@ -4,16 +4,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extender.features import (
-    TypicalPods,
+    FeatureArray,
+    describe,
     feature_count,
     feature_names,
-    fragmentation,
-    free_fractions,
-    imbalances,
-    order_typical_pods,
+    free_fraction,
+    imbalance,
     placement_features,
 )
-from extender.placement import ANY_DEVICE, Candidates, NodeArrays, list_candidates
+from extender.fragmentation import TypicalPods, fragmentation_tables
+from extender.placement import (
+    ANY_DEVICE,
+    Candidates,
+    NodeArrays,
+    PodRequest,
+    empty_nodes,
+    list_candidates,
+    pod_request,
+)
 from tests.clusters import GIB, Node, cluster_of, clusters, copy_of, pod_of, pods, typical_of, typical_pods
 
 RESOURCES = ("cpu", "memory", "gpu")
@@ -28,31 +36,22 @@ def candidates_of(*pairs: tuple[int, int]) -> Candidates:
     return Candidates(np.array(rows), np.array(devices))
 
 
-def described(nodes: NodeArrays, pod, *pairs: tuple[int, int], typical: TypicalPods = USUAL) -> list[dict[str, float]]:
+def table(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, typical: TypicalPods = USUAL) -> FeatureArray:
+    return placement_features(nodes, pod, candidates, fragmentation_tables(typical))
+
+
+def described(nodes: NodeArrays, pod: PodRequest, *pairs: tuple[int, int]) -> list[dict[str, float]]:
     """The features of each candidate, by name."""
-    table = placement_features(nodes, pod, candidates_of(*pairs), typical)
-    return [dict(zip(feature_names(RESOURCES), row.tolist(), strict=True)) for row in table]
-
-
-def slow_fragmentation(cpu_free: int, device_free: list[int], typical: TypicalPods) -> float:
-    """FGD's definition, one device and one typical pod at a time."""
-    parts = [part for part in device_free if part > 0]
-    expected = 0.0
-    for cpu, count, milli, share in zip(*typical, strict=True):
-        large_enough = sum(1 for part in parts if part >= milli)
-        if count == 0 or large_enough < count or cpu_free < cpu:
-            expected += share * sum(parts)
-        else:
-            expected += share * sum(part for part in parts if part < milli)
-    return expected
+    seen = table(nodes, pod, candidates_of(*pairs))
+    return [dict(zip(feature_names(RESOURCES), row.tolist(), strict=True)) for row in seen]
 
 
 @pytest.mark.parametrize("resources", [3, 5, 16])
 def test_names_count_and_columns_agree(resources):
     names = feature_names([f"resource-{index}" for index in range(resources)])
-    nodes = NodeArrays(np.ones((2, resources), np.int64), np.zeros((2, resources), np.int64), np.full((2, 8), -1))
-    pod = pod_of()._replace(request=np.zeros(resources, np.int64))
-    columns = placement_features(nodes, pod, candidates_of((0, ANY_DEVICE)), USUAL).shape[1]
+    nodes = empty_nodes(np.ones((2, resources), np.int64), np.zeros(2, np.int64))
+    pod = pod_request(np.zeros(resources, np.int64))
+    columns = table(nodes, pod, candidates_of((0, ANY_DEVICE))).shape[1]
     assert len(set(names)) == len(names) == feature_count(resources) == columns
 
 
@@ -127,8 +126,8 @@ def test_two_devices_of_a_node_are_two_different_candidates():
 def test_a_cluster_of_more_equal_nodes_looks_the_same(nodes, pod, typical, times):
     larger = NodeArrays(*(np.concatenate([array] * times) for array in nodes))
     candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
-    small = placement_features(nodes, pod, candidates, typical)
-    large = placement_features(larger, pod, candidates, typical)
+    small = table(nodes, pod, candidates, typical)
+    large = table(larger, pod, candidates, typical)
     np.testing.assert_array_equal(small, large)
 
 
@@ -140,8 +139,8 @@ def test_larger_nodes_with_proportionally_larger_pods_look_the_same(nodes, pod, 
     grown_typical = typical._replace(cpu=typical.cpu * times)
     candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
     np.testing.assert_allclose(
-        placement_features(nodes, pod, candidates, typical),
-        placement_features(grown, grown_pod, candidates, grown_typical),
+        table(nodes, pod, candidates, typical),
+        table(grown, grown_pod, candidates, grown_typical),
         atol=1e-6,
     )
 
@@ -150,7 +149,7 @@ def test_larger_nodes_with_proportionally_larger_pods_look_the_same(nodes, pod, 
 def test_describing_a_placement_changes_nothing(nodes, pod, typical):
     before = copy_of(nodes)
     candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
-    placement_features(nodes, pod, candidates, typical)
+    table(nodes, pod, candidates, typical)
     for array, original in zip(nodes, before, strict=True):
         assert array.tolist() == original.tolist()
 
@@ -158,51 +157,45 @@ def test_describing_a_placement_changes_nothing(nodes, pod, typical):
 @given(clusters(), pods(), typical_pods())
 def test_features_are_finite_and_shares_lie_between_none_and_all(nodes, pod, typical):
     candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
-    table = placement_features(nodes, pod, candidates, typical)
-    assert np.all(np.isfinite(table))
+    seen = table(nodes, pod, candidates, typical)
+    assert np.all(np.isfinite(seen))
     change = feature_names(RESOURCES).index("node/fragmentation-change")
-    assert np.all(np.abs(np.delete(table, change, axis=1)) <= 1.0)
+    assert np.all(np.abs(np.delete(seen, change, axis=1)) <= 1.0)
 
 
-def test_fragmentation_by_hand():
-    # Free devices 1000 and 400. Sharing pods (half) could use the 1000: 400 is wasted on them. Pods with two devices
-    # (a quarter) and pods without (a quarter) cannot use any: 1400 each. 0.5 * 400 + 0.5 * 1400 = 900.
-    # With 500 of the first device taken: 0.5 * 400 + 0.5 * 900 = 650.
-    # With too little CPU for a sharing pod nothing of the 900 can be used.
-    free = np.array([[1000, 400], [500, 400], [500, 400]])
-    assert fragmentation(np.array([8000, 4000, 3999]), free, USUAL) == pytest.approx([900, 650, 900])
+@given(clusters(models=2), pods(), typical_pods(models=2))
+def test_a_candidate_described_alone_looks_as_it_does_among_others(nodes, pod, typical):
+    tables = fragmentation_tables(typical)
+    candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
+    together = placement_features(nodes, pod, candidates, tables)
+    after = np.empty(nodes.device_free.shape[1], np.int64)
+    alone = np.empty(together.shape[1], np.float32)
+    for row, device, seen in zip(candidates.rows.tolist(), candidates.devices.tolist(), together, strict=True):
+        describe(nodes, pod, Candidates(row, device), tables, after, alone)
+        assert alone.tolist() == seen.tolist()
 
 
-@given(
-    st.lists(st.sampled_from((-1, 0, 100, 250, 300, 500, 700, 1000)), min_size=1, max_size=5),
-    st.integers(-1, 6).map(lambda cores: cores * 500),
-    typical_pods(),
-)
-def test_fragmentation_is_what_its_definition_says(device_free, cpu_free, typical):
-    given_as_arrays = fragmentation(np.array([cpu_free]), np.array([device_free]), typical)
-    assert given_as_arrays[0] == pytest.approx(slow_fragmentation(cpu_free, device_free, typical), abs=1e-6)
+def test_a_candidates_features_lie_next_to_each_other():
+    # The network reads rows; a transposed view would be copied at every call.
+    assert table(cluster_of(TWO_DEVICES), pod_of(1000), candidates_of((0, ANY_DEVICE), (0, 1))).flags["C_CONTIGUOUS"]
 
 
-@given(clusters(), typical_pods())
-def test_the_order_of_the_typical_pods_does_not_matter(nodes, typical):
-    cpu_free = nodes.allocatable[:, 0] - nodes.requested[:, 0]
-    ordered = order_typical_pods(typical)
-    assert sorted(zip(*ordered, strict=True)) == sorted(zip(*typical, strict=True))
-    np.testing.assert_allclose(
-        fragmentation(cpu_free, nodes.device_free, typical), fragmentation(cpu_free, nodes.device_free, ordered)
-    )
-
-
-def test_typical_pods_of_one_size_are_put_next_to_each_other():
-    mixed = typical_of((1, 1, 500, 0.25), (2, 1, 1000, 0.25), (3, 1, 500, 0.25), (4, 0, 0, 0.25))
-    assert order_typical_pods(mixed).gpu_milli.tolist() == [0, 500, 500, 1000]
+def test_what_the_nodes_gpu_model_makes_useless_counts_as_fragmentation():
+    nodes = cluster_of(Node(8000, GIB, (1000,), model=0), Node(8000, GIB, (1000,), model=1))
+    for_the_second_model = typical_of((1000, 1, 1000, 1.0), admits=[[False, True]])
+    at = feature_names(RESOURCES).index("node/fragmentation-before")
+    seen = table(nodes, pod_of(1000), candidates_of((0, ANY_DEVICE), (1, ANY_DEVICE)), for_the_second_model)
+    assert seen[:, at].tolist() == [1 / 8, 0.0]
 
 
 def test_the_free_share_is_none_where_nothing_is_or_too_much_is_requested():
-    assert free_fractions(np.array([4, 0, 4]), np.array([1, 0, 5])).tolist() == [0.75, 0.0, 0.0]
+    assert free_fraction(np.array([4, 0, 4]), np.array([1, 0, 5])).tolist() == [0.75, 0.0, 0.0]
 
 
 def test_imbalance_is_the_deviation_of_the_used_shares_of_the_resources_a_node_has():
-    allocatable = np.array([[8, 8, 0], [8, 8, 8], [8, 8, 8], [0, 0, 0]])
-    requested = np.array([[2, 6, 0], [4, 4, 4], [80, 0, 0], [0, 0, 0]])
-    assert imbalances(allocatable, requested) == pytest.approx([0.25, 0.0, np.std([1, 0, 0]), 0.0], abs=1e-7)
+    nodes = empty_nodes(np.array([[8, 8, 0], [8, 8, 8], [8, 8, 8], [0, 0, 0]]), np.zeros(4, np.int64))
+    nodes.requested[:] = [[2, 6, 0], [4, 4, 4], [80, 0, 0], [0, 0, 0]]
+    pod = pod_request(np.array([2, 1, 0]))
+    assert imbalance(nodes, pod, np.arange(4), 0) == pytest.approx([0.25, 0.0, np.std([1, 0, 0]), 0.0], abs=1e-7)
+    with_the_pod = [1.5 / 8, np.std([6 / 8, 5 / 8, 4 / 8]), np.std([1, 1 / 8, 0]), 0.0]
+    assert imbalance(nodes, pod, np.arange(4), 1) == pytest.approx(with_the_pod, abs=1e-7)

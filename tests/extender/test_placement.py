@@ -7,18 +7,23 @@ from extender.placement import (
     ABSENT_DEVICE,
     ANY_DEVICE,
     GPU,
+    GPU_POD_CLASSES,
     WHOLE_DEVICE_MILLI,
     Candidates,
     NodeArrays,
+    PodRequest,
     devices_after,
-    fits_resources,
+    fits,
+    is_alternative,
     list_candidates,
     occupy,
+    pod_class,
+    pod_request,
     release,
     shares_device,
-    tightest_devices,
+    tightest_device,
 )
-from tests.clusters import GIB, Node, cluster_of, clusters, copy_of, every_choice, pod_of, pods
+from tests.clusters import GIB, SILENT_CONTAINER, Node, cluster_of, clusters, copy_of, every_choice, pod_of, pods
 
 PLENTY = 1000
 
@@ -31,6 +36,13 @@ def all_rows(nodes: NodeArrays) -> np.ndarray:
     return np.arange(len(nodes.allocatable))
 
 
+def left_after(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> np.ndarray:
+    """What `devices_after` writes, with a row per candidate."""
+    after = np.empty((nodes.device_free.shape[1], len(candidates.rows)), np.int64)
+    devices_after(nodes, pod, candidates, after)
+    return after.T
+
+
 @pytest.mark.parametrize(
     ("gpu_count", "gpu_milli", "shares"), [(0, 0, False), (1, 500, True), (1, 1000, False), (2, 1000, False)]
 )
@@ -38,14 +50,49 @@ def test_only_a_pod_with_part_of_one_device_shares(gpu_count, gpu_milli, shares)
     assert shares_device(pod_of(gpu_count=gpu_count, gpu_milli=gpu_milli)) == shares
 
 
+@pytest.mark.parametrize(("gpu_count", "gpu_milli", "kind"), [(1, 500, 0), (1, 1000, 1), (8, 1000, 8), (16, 1000, 8)])
+def test_gpu_pods_are_of_a_class_by_their_number_of_devices(gpu_count, gpu_milli, kind):
+    assert pod_class(pod_of(gpu_count=gpu_count, gpu_milli=gpu_milli)) == kind
+
+
+def test_a_pod_of_one_container_counts_in_scores_what_it_asks_for_or_else_the_default():
+    assert pod_request(np.array([500, 0, 0])).nonzero.tolist() == [500, SILENT_CONTAINER[1]]
+    assert pod_request(np.array([0, GIB, 0])).nonzero.tolist() == [SILENT_CONTAINER[0], GIB]
+
+
 def test_a_pod_fits_into_exactly_what_is_free():
     nodes = cluster_of(Node(4000, 8 * GIB, cpu_used=1000), Node(4000, 8 * GIB, cpu_used=1001))
-    assert fits_resources(nodes, pod_of(cpu=3000), all_rows(nodes)).tolist() == [True, False]
+    assert fits(nodes, pod_of(cpu=3000), all_rows(nodes)).tolist() == [True, False]
 
 
 def test_a_resource_that_is_not_asked_for_is_not_compared():
     overcommitted = cluster_of(Node(4000, 8 * GIB, cpu_used=5000))
-    assert fits_resources(overcommitted, pod_of(memory=GIB), np.array([0])).tolist() == [True]
+    assert fits(overcommitted, pod_of(memory=GIB), np.array([0])).tolist() == [True]
+
+
+def test_a_pod_needs_as_many_devices_with_room_as_it_asks_for():
+    nodes = cluster_of(Node(4000, GIB, (1000, 500, 1000)), Node(4000, GIB, (1000, 999, 999)), Node(4000, GIB))
+    assert fits(nodes, pod_of(gpu_count=2, gpu_milli=1000), all_rows(nodes)).tolist() == [True, False, False]
+
+
+@given(clusters(), pods())
+def test_one_row_alone_gets_the_answer_it_gets_among_others(nodes, pod):
+    rows = all_rows(nodes)
+    together, tightest = fits(nodes, pod, rows), tightest_device(nodes, pod, rows)
+    assert [bool(fits(nodes, pod, row)) for row in rows.tolist()] == together.tolist()
+    assert [int(tightest_device(nodes, pod, row)) for row in rows.tolist()] == tightest.tolist()
+    for device in range(nodes.device_free.shape[1]):
+        alone = [bool(is_alternative(nodes, pod, row, device, int(tightest[row]))) for row in rows.tolist()]
+        assert alone == is_alternative(nodes, pod, rows, device, tightest).tolist()
+
+
+@given(clusters(), pods())
+def test_the_afterstate_of_one_candidate_alone_is_its_afterstate_among_others(nodes, pod):
+    candidates = list_candidates(nodes, pod, all_rows(nodes), PLENTY)
+    alone = np.empty(nodes.device_free.shape[1], np.int64)
+    for (row, device), after in zip(pairs(candidates), left_after(nodes, pod, candidates), strict=True):
+        devices_after(nodes, pod, Candidates(row, device), alone)
+        assert alone.tolist() == after.tolist()
 
 
 @given(clusters(), pods())
@@ -74,8 +121,11 @@ def test_a_limit_of_the_number_of_nodes_cuts_alternatives_only(nodes, pod, more)
 
 
 def test_the_tightest_device_is_the_fullest_that_still_has_room_and_the_first_of_equals():
-    free = np.array([[1000, 400, 300, 400], [200, 100, 0, ABSENT_DEVICE], [1000, 1000, 500, 500]])
-    assert tightest_devices(free, 400).tolist() == [1, ANY_DEVICE, 2]
+    nodes = cluster_of(
+        Node(8000, GIB, (1000, 400, 300, 400)), Node(8000, GIB, (200, 100, 0)), Node(8000, GIB, (1000, 1000, 500, 500))
+    )
+    pod = pod_of(gpu_count=1, gpu_milli=400)
+    assert tightest_device(nodes, pod, all_rows(nodes)).tolist() == [1, ANY_DEVICE, 2]
 
 
 def test_a_limit_keeps_the_first_alternatives():
@@ -86,15 +136,16 @@ def test_a_limit_keeps_the_first_alternatives():
 
 
 def test_the_afterstate_of_several_devices_takes_whole_ones_in_order():
-    free = np.array([[500, 1000, 1000, 1000], [1000, 0, 1000, ABSENT_DEVICE]])
-    after = devices_after(free, pod_of(gpu_count=2, gpu_milli=1000), np.full(2, ANY_DEVICE))
+    nodes = cluster_of(Node(8000, GIB, (500, 1000, 1000, 1000)), Node(8000, GIB, (1000, 0, 1000)), device_slots=4)
+    pod = pod_of(gpu_count=2, gpu_milli=1000)
+    after = left_after(nodes, pod, Candidates(all_rows(nodes), np.full(2, ANY_DEVICE)))
     assert after.tolist() == [[500, 0, 0, 1000], [0, 0, 0, ABSENT_DEVICE]]
 
 
 @given(clusters(), pods())
 def test_the_afterstate_is_what_occupying_leaves(nodes, pod):
     candidates = list_candidates(nodes, pod, all_rows(nodes), PLENTY)
-    after = devices_after(nodes.device_free[candidates.rows], pod, candidates.devices)
+    after = left_after(nodes, pod, candidates)
     for index, (row, device) in enumerate(pairs(candidates)):
         changed = copy_of(nodes)
         occupy(changed, pod, row, device)
@@ -113,12 +164,17 @@ def test_capacity_is_conserved_while_pods_come_and_go(nodes, arrivals):
         if running and leaving % 3 == 0:
             release(nodes, *running.pop(leaving % len(running)))
 
-        asked_for = before.requested.copy()
+        asked_for, counted_in_scores = before.requested.copy(), before.nonzero.copy()
+        by_class = before.gpu_pods.copy()
         for pod_there, row_there, _ in running:
             asked_for[row_there] += pod_there.request
+            counted_in_scores[row_there] += pod_there.nonzero
+            by_class[row_there] += np.arange(GPU_POD_CLASSES) == (pod_class(pod_there) if pod_there.gpu_count else -1)
         present = before.device_free != ABSENT_DEVICE
         devices_in_use = np.where(present, WHOLE_DEVICE_MILLI - nodes.device_free, 0).sum(axis=1)
         assert nodes.requested.tolist() == asked_for.tolist()
+        assert nodes.nonzero.tolist() == counted_in_scores.tolist()
+        assert nodes.gpu_pods.tolist() == by_class.tolist()
         assert devices_in_use.tolist() == nodes.requested[:, GPU].tolist()
         assert np.all(nodes.requested <= nodes.allocatable)
         assert np.all(nodes.device_free[present] >= 0)
