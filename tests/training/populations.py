@@ -3,11 +3,12 @@
 import numpy as np
 
 from extender.placement import BoolArray, IntArray
+from training.workloads.arrivals import Rhythm
 from training.workloads.assembly import PodColumns, assemble, columns_of_nodes, request_columns
 from training.workloads.base import Population
 
 MIB = 1024 * 1024
-EVEN_DAY = np.ones(24)
+EVEN = Rhythm(np.ones(24), gap_variation=1.0)
 
 
 def population_of(
@@ -16,8 +17,8 @@ def population_of(
     *,
     durations: list[float] | None = None,
     priorities: IntArray | None = None,
-    hour_weights: np.ndarray = EVEN_DAY,
-    gap_variation: float = 1.0,
+    rhythm: Rhythm = EVEN,
+    arrivals: list[float] | None = None,
     models: list[str] | None = None,
     constraints: IntArray | None = None,
     admitted: BoolArray | None = None,
@@ -33,9 +34,9 @@ def population_of(
             *request_columns(pods, MIB),
             duration=np.array(durations if durations else [100.0] * len(pods)),
             priority=np.zeros(len(pods), np.int64) if priorities is None else priorities,
+            arrival=None if arrivals is None else np.array(arrivals),
             constraint=constraints,
             admitted=admitted,
         ),
-        hour_weights=hour_weights,
-        gap_variation=gap_variation,
+        rhythm=rhythm,
     )

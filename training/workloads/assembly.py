@@ -21,7 +21,8 @@ from extender.placement import (
     BoolArray,
     IntArray,
 )
-from training.workloads.base import BASE_RESOURCES, FloatArray, PodShapes, Population
+from training.workloads.arrivals import FloatArray, Rhythm, rhythm_of
+from training.workloads.base import BASE_RESOURCES, PodShapes, Population
 
 PODS_PER_NODE = 110  # maxPods, pkg/kubelet/apis/config/v1beta1/defaults.go
 UNKNOWN_MODEL = ""
@@ -89,6 +90,8 @@ class PodColumns:
         duration: (P,) float64 seconds.
         priority: (P,) int64.
         nonzero: (P, 2) int64; that of pods with a single container where left out.
+        arrival: (P,) float64 seconds since a midnight, in any order; None where it is not known.
+        expected: (P,) float64 seconds, the announced duration, 0.0 for none; all 0.0 where left out.
         constraint: (P,) int64, row of `admitted`; 0 where left out.
         admitted: (C, M) bool, the nodes where each constraint allows a pod to run; all where left out.
     """
@@ -99,6 +102,8 @@ class PodColumns:
     duration: FloatArray
     priority: IntArray
     nonzero: IntArray | None = None
+    arrival: FloatArray | None = None
+    expected: FloatArray | None = None
     constraint: IntArray | None = None
     admitted: BoolArray | None = None
 
@@ -108,8 +113,7 @@ def assemble(
     nodes: NodeColumns,
     pods: PodColumns,
     *,
-    hour_weights: FloatArray,
-    gap_variation: float,
+    rhythm: Rhythm | None = None,
     resources: tuple[str, ...] = BASE_RESOURCES,
     prices: NodePrices | None = None,
 ) -> Population:
@@ -119,11 +123,17 @@ def assemble(
         name: where the population comes from.
         nodes: M of them.
         pods: P of them.
-        hour_weights: (24,) float64, relative arrival rate by hour of the day.
-        gap_variation: squared coefficient of variation of the gaps between arrivals.
+        rhythm: how arrivals are spread; that of the pods' own arrivals where left out.
         resources: names of the R columns.
         prices: of nodes without a price of their own.
+
+    Raises:
+        ValueError: neither a rhythm nor arrivals are given.
     """
+    if rhythm is None:
+        if pods.arrival is None:
+            raise ValueError(f"{name}: neither arrivals nor a rhythm")
+        rhythm = rhythm_of(pods.arrival)
     count = len(nodes.allocatable)
     constraint = np.zeros(len(pods.request), np.int64) if pods.constraint is None else pods.constraint
     admitted = np.ones((1, count), np.bool_) if pods.admitted is None else pods.admitted
@@ -159,8 +169,9 @@ def assemble(
         shape=shape.reshape(-1),
         duration=pods.duration,
         priority=pods.priority,
-        hour_weights=hour_weights,
-        gap_variation=gap_variation,
+        rhythm=rhythm,
+        arrival=pods.arrival,
+        expected=np.zeros(len(pods.duration)) if pods.expected is None else pods.expected,
     )
 
 

@@ -6,27 +6,18 @@ the arrivals so that the bottleneck resource sees the asked-for load; the simula
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from extender.fragmentation import TypicalPods
-from extender.placement import CPU, BoolArray, IntArray
-
-FloatArray = NDArray[np.float64]
+from extender.placement import CPU, GPU, WHOLE_DEVICE_MILLI, BoolArray, IntArray
+from training.workloads.arrivals import ArrivalProcess, FloatArray, Rhythm, arrival_pattern, resample
+from training.workloads.estimates import DurationKnowledge, estimated_durations
 
 BASE_RESOURCES = ("cpu", "memory", "gpu")
-DAY_SECONDS = 86400.0
+CPU_AND_MEMORY = 2
+RESOURCES_AT_MOST = 16
 TYPICAL_COVERAGE = 0.95
-
-
-class ArrivalProcess(StrEnum):
-    """How pods arrive: memoryless, in bursts (gamma gaps), or memoryless with the day's rhythm."""
-
-    POISSON = "poisson"
-    BURSTY = "bursty"
-    DIURNAL = "diurnal"
 
 
 @dataclass(frozen=True)
@@ -50,6 +41,11 @@ class PodShapes:
 
     def __len__(self) -> int:
         return len(self.gpu_count)
+
+    @property
+    def classes(self) -> IntArray:
+        """Class of each shape; (S,) int64, see `shape_classes`."""
+        return shape_classes(self.gpu_count, self.gpu_milli)
 
     def fitting_somewhere(self, allocatable: IntArray, devices: IntArray, admits: BoolArray) -> BoolArray:
         """Which shapes fit on at least one of these nodes when it is empty.
@@ -86,8 +82,9 @@ class Population:
         shape: (P,) int64, each observed pod's shape.
         duration: (P,) float64 seconds, each observed pod's duration.
         priority: (P,) int64.
-        hour_weights: (24,) float64, relative arrival rate by hour of the day.
-        gap_variation: squared coefficient of variation of the gaps between arrivals.
+        rhythm: how arrivals are spread.
+        arrival: (P,) float64 seconds since a midnight, when each observed pod arrived; None where that is not known.
+        expected: (P,) float64 seconds, what each observed pod said of its duration; 0.0 for nothing.
     """
 
     name: str
@@ -103,8 +100,9 @@ class Population:
     shape: IntArray
     duration: FloatArray
     priority: IntArray
-    hour_weights: FloatArray
-    gap_variation: float
+    rhythm: Rhythm
+    arrival: FloatArray | None
+    expected: FloatArray
 
 
 @dataclass(frozen=True)
@@ -159,12 +157,14 @@ def draw_workload(
     shortest_seconds: float,
     longest_seconds: float,
     generator: np.random.Generator,
+    knowledge: DurationKnowledge = DurationKnowledge.NONE,
 ) -> Workload:
     """Draw a cluster and a sequence of pods.
 
-    Pods are drawn with replacement, shape and duration together; those that fit on none of the drawn nodes even when
-    these are empty are never drawn. Arrivals are spaced so that requested work per second is `load` times the capacity
-    of the resource that is scarcest for this sample.
+    Pods are drawn with replacement, shape and duration together; with `ArrivalProcess.TRACE` also order and spacing,
+    in whole days. Those that fit on none of the drawn nodes even when these are empty, or are admitted by none of them,
+    are never drawn. Arrivals are spaced so that requested work per second is `load` times the capacity of the resource
+    that is scarcest for this sample.
 
     Args:
         population: where nodes and pods come from.
@@ -175,9 +175,11 @@ def draw_workload(
         shortest_seconds: durations are clipped to at least this.
         longest_seconds: and to at most this.
         generator: the only source of randomness.
+        knowledge: what the scheduler knows of the durations.
 
     Raises:
-        ValueError: no pod of the population fits on the drawn nodes.
+        ValueError: no pod of the population fits on the drawn nodes, or arrivals are to be as in the trace and the
+            population has none.
     """
     count = len(population.allocatable)
     rows = generator.choice(count, size=nodes, replace=nodes > count)
@@ -189,12 +191,29 @@ def draw_workload(
         raise ValueError(
             f"none of the pods of {population.name} fits on any of the {nodes} drawn nodes; draw more nodes"
         )
-    drawn = generator.choice(eligible, size=pods)
+    if process is ArrivalProcess.TRACE:
+        if population.arrival is None:
+            raise ValueError(f"{population.name} has no arrival times: process=trace needs a recorded trace")
+        drawn, shares = resample(population.arrival, eligible, pods, generator)
+    else:
+        drawn = generator.choice(eligible, size=pods)
     shape = population.shape[drawn]
     duration = np.clip(population.duration[drawn], shortest_seconds, longest_seconds)
 
     work = population.shapes.request[shape].T @ duration  # (R,) units times seconds
     seconds = np.max(work / np.maximum(allocatable.sum(axis=0), 1)) / load
+    if process is not ArrivalProcess.TRACE:
+        shares = arrival_pattern(pods, seconds, process, population.rhythm, generator)
+    match knowledge:
+        case DurationKnowledge.NONE:
+            expected = np.zeros(pods)
+        case DurationKnowledge.EXACT:
+            expected = duration.copy()
+        case DurationKnowledge.RECORDED:
+            expected = population.expected[drawn]
+        case DurationKnowledge.ESTIMATED:
+            history = np.clip(population.duration, shortest_seconds, longest_seconds)
+            expected = estimated_durations(shape, population.shape, history, population.shapes.classes, generator)
     return Workload(
         resources=population.resources,
         allocatable=allocatable,
@@ -206,31 +225,18 @@ def draw_workload(
         shapes=population.shapes,
         admits=admits,
         shape=shape,
-        arrival=seconds * arrival_pattern(pods, seconds, process, population, generator),
+        arrival=seconds * shares,
         duration=duration,
         priority=population.priority[drawn],
-        expected=np.zeros(pods),
+        expected=expected,
         typical=typical_pods(population.shapes, population.shape),
     )
 
 
-def arrival_pattern(
-    pods: int, seconds: float, process: ArrivalProcess, population: Population, generator: np.random.Generator
-) -> FloatArray:
-    """Where in an interval of `seconds` the pods arrive, as ascending shares of it; (pods,) float64 in 0..1."""
-    if process is ArrivalProcess.BURSTY:
-        steps = generator.gamma(1.0 / population.gap_variation, size=pods + 1)
-    else:
-        steps = generator.exponential(size=pods + 1)
-    shares = np.cumsum(steps)[:-1] / steps.sum()
-    if process is not ArrivalProcess.DIURNAL:
-        return shares
-    # Warp uniform time by the inverse of the day's cumulative rate, from midnight on.
-    hours = np.arange(0.0, seconds + 3600.0, 3600.0)
-    rate = population.hour_weights[(hours[:-1] % DAY_SECONDS / 3600.0).astype(int)]
-    cumulative = np.concatenate([[0.0], np.cumsum(rate)])
-    end = np.interp(seconds, hours, cumulative)
-    return np.interp(shares * end, cumulative, hours) / seconds
+def shape_classes(gpu_count: IntArray, gpu_milli: IntArray) -> IntArray:
+    """Class of each shape: 0 without GPU, 1 part of a device, 2 one device, 3 several; (S,) int64."""
+    conditions = [gpu_count == 0, gpu_count > 1, gpu_milli < WHOLE_DEVICE_MILLI]
+    return np.select(conditions, [0, 3, 1], default=2).astype(np.int64)
 
 
 def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = 48) -> TypicalPods:
@@ -255,17 +261,23 @@ def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = 48) -> Typic
 
 
 def with_resources(population: Population, count: int, generator: np.random.Generator) -> Population:
-    """Widen a population to `count` resources, or narrow it to the first three.
+    """Widen a population to `count` resources, or narrow it.
 
     Further resources (licences, network or storage units) are 1,000 units a node; a pod's share of them follows its
-    share of CPU with log-normal scatter, so that requests are correlated as they are in practice.
+    share of CPU with log-normal scatter, so that requests are correlated as they are in practice. Two resources are a
+    cluster without GPUs and the pods that ask for none: the arrays keep the GPU column, all zero.
 
     Raises:
-        ValueError: fewer than 3 or more than 16.
+        ValueError: fewer than 2 or more than 16, or 2 where every pod asks for a GPU.
     """
     known = len(BASE_RESOURCES)
-    if not known <= count <= 16:
-        raise ValueError(f"a cluster has {known} to 16 resources (cpu, memory, gpu, further ones), not {count}")
+    if not CPU_AND_MEMORY <= count <= RESOURCES_AT_MOST:
+        raise ValueError(
+            f"a cluster has {CPU_AND_MEMORY} to {RESOURCES_AT_MOST} resources (cpu, memory, gpu, further ones), "
+            f"not {count}"
+        )
+    if count == CPU_AND_MEMORY:
+        population, count = without_gpus(population), known
     further = count - known
     names = tuple(f"example.com/resource-{index}" for index in range(known + 1, count + 1))
     units = np.full((len(population.allocatable), further), 1000, dtype=np.int64)
@@ -280,4 +292,27 @@ def with_resources(population: Population, count: int, generator: np.random.Gene
             population.shapes,
             request=np.concatenate([population.shapes.request[:, :known], wanted], axis=1),
         ),
+    )
+
+
+def without_gpus(population: Population) -> Population:
+    """The nodes without their devices, and the pods that ask for none.
+
+    Raises:
+        ValueError: every pod asks for a GPU.
+    """
+    kept = population.shapes.gpu_count[population.shape] == 0
+    if not kept.any():
+        raise ValueError(f"every pod of {population.name} asks for a GPU: there is none for a cluster without GPUs")
+    allocatable = population.allocatable.copy()
+    allocatable[:, GPU] = 0
+    return replace(
+        population,
+        allocatable=allocatable,
+        devices=np.zeros_like(population.devices),
+        shape=population.shape[kept],
+        duration=population.duration[kept],
+        priority=population.priority[kept],
+        arrival=None if population.arrival is None else population.arrival[kept],
+        expected=population.expected[kept],
     )

@@ -89,8 +89,6 @@ def read_population(folder: Path, mix: str = "default", prices: NodePrices | Non
     if np.any(deleted < created):
         line = int(np.argmax(deleted < created)) + 2
         raise TraceError(f"{folder}/openb_pod_list_{mix}.csv:{line}: column 'deletion_time': before the creation_time")
-    gaps = np.sort(np.diff(np.sort(created)))
-    busy = gaps[: int(0.99 * len(gaps))]  # the trace's sparse first weeks are not its arrival pattern
     specs = sorted(set(admitted_models))
     return assemble(
         f"openb ({mix}), {len(capacities)} nodes and {len(requests)} pods read from the trace",
@@ -99,11 +97,10 @@ def read_population(folder: Path, mix: str = "default", prices: NodePrices | Non
             *request_columns(requests, MIB),
             duration=(deleted - created).astype(np.float64),
             priority=np.asarray(priorities, dtype=np.int64),
+            arrival=created.astype(np.float64),
             constraint=np.array([specs.index(spec) for spec in admitted_models]),
             admitted=np.array([[not spec or model in spec.split("|") for model in node_models] for spec in specs]),
         ),
-        hour_weights=np.bincount(created // 3600 % 24, minlength=24).astype(np.float64),
-        gap_variation=float(busy.var() / busy.mean() ** 2) if busy.any() else 1.0,
         prices=prices,
     )
 

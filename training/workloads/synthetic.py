@@ -8,9 +8,9 @@ kept: the waiting comes from those few.
 
 import numpy as np
 
-from extender.placement import WHOLE_DEVICE_MILLI
+from training.workloads.arrivals import Rhythm
 from training.workloads.assembly import NodePrices, PodColumns, assemble, columns_of_nodes, request_columns
-from training.workloads.base import Population
+from training.workloads.base import Population, shape_classes
 
 MIB = 1024 * 1024
 
@@ -124,14 +124,6 @@ def generate_population(generator: np.random.Generator, prices: NodePrices | Non
         f"built-in generator calibrated on openb's figures, {len(nodes.devices)} nodes and {len(request)} pods",
         nodes,
         PodColumns(request, gpu_count, gpu_milli, duration, np.where(best_effort, 0, ORDINARY_PRIORITY)),
-        hour_weights=np.asarray(HOUR_WEIGHTS, dtype=np.float64),
-        gap_variation=GAP_VARIATION,
+        rhythm=Rhythm(np.asarray(HOUR_WEIGHTS, dtype=np.float64), GAP_VARIATION),
         prices=prices,
-    )
-
-
-def shape_classes(gpu_count: np.ndarray, gpu_milli: np.ndarray) -> np.ndarray:
-    """Class of each shape: 0 without GPU, 1 part of a device, 2 one device, 3 several; (S,) int64."""
-    return np.select([gpu_count == 0, gpu_count > 1, gpu_milli < WHOLE_DEVICE_MILLI], [0, 3, 1], default=2).astype(
-        np.int64
     )

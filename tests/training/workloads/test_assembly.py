@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from extender.placement import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_BYTES, GPU
-from tests.training.populations import MIB, population_of
+from tests.training.populations import EVEN, MIB, population_of
 from training.workloads.assembly import PODS_PER_NODE, NodeColumns, NodePrices, PodColumns, assemble, columns_of_nodes
 from training.workloads.base import Population
 
@@ -67,7 +67,7 @@ def priced(price: np.ndarray | None, prices: NodePrices | None = None) -> Popula
     nodes = NodeColumns(np.array([[4000, 16 * GIB, 2000], [1000, GIB, 0]]), np.array([2, 0]), price=price)
     none = np.zeros(1, np.int64)
     pods = PodColumns(np.array([[1000, GIB, 0]]), none, none, duration=np.ones(1), priority=none)
-    return assemble("priced", nodes, pods, hour_weights=np.ones(24), gap_variation=1.0, prices=prices)
+    return assemble("priced", nodes, pods, rhythm=EVEN, prices=prices)
 
 
 def test_a_node_costs_what_its_parts_cost():

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender.placement import CPU
+from extender.placement import CPU, GPU
 from tests.training.populations import population_of
 from training.workloads import base
 from training.workloads.base import (
@@ -11,11 +13,12 @@ from training.workloads.base import (
     ArrivalProcess,
     Population,
     Workload,
-    arrival_pattern,
     draw_workload,
+    shape_classes,
     typical_pods,
     with_resources,
 )
+from training.workloads.estimates import DurationKnowledge
 from training.workloads.synthetic import generate_population
 
 OPENB_LIKE = generate_population(np.random.default_rng(0))
@@ -39,7 +42,10 @@ def squared_variation(times: np.ndarray) -> float:
     return gaps.var() / gaps.mean() ** 2
 
 
-@given(st.integers(0, 999), st.sampled_from([0.3, 0.9, 1.5]), st.sampled_from(list(ArrivalProcess)))
+WITHOUT_A_RECORD = [process for process in ArrivalProcess if process is not ArrivalProcess.TRACE]
+
+
+@given(st.integers(0, 999), st.sampled_from([0.3, 0.9, 1.5]), st.sampled_from(WITHOUT_A_RECORD))
 def test_arrivals_ascend(seed, load, process):
     arrival = draw(seed=seed, load=load, process=process).arrival
     assert np.all(np.diff(arrival) >= 0)
@@ -135,22 +141,8 @@ def test_poisson_arrivals_vary_like_a_memoryless_process():
 
 def test_bursty_arrivals_vary_as_the_population_says():
     arrival = draw(pods=MANY, process=ArrivalProcess.BURSTY).arrival
-    assert OPENB_LIKE.gap_variation > 1.5
-    assert squared_variation(arrival) == pytest.approx(OPENB_LIKE.gap_variation, rel=0.1)
-
-
-def test_diurnal_arrivals_follow_the_hours_of_the_day():
-    shares = arrival_pattern(MANY, 10 * base.DAY_SECONDS, ArrivalProcess.DIURNAL, OPENB_LIKE, np.random.default_rng(0))
-    hours = (shares * 10 * 24).astype(int) % 24
-    wanted = OPENB_LIKE.hour_weights / OPENB_LIKE.hour_weights.sum()
-    assert np.bincount(hours, minlength=24) / MANY == pytest.approx(wanted, abs=0.006)
-
-
-@given(st.floats(1.0, 1e6), st.integers(1, 50))
-def test_diurnal_arrivals_stay_within_their_time(seconds, pods):
-    shares = arrival_pattern(pods, seconds, ArrivalProcess.DIURNAL, OPENB_LIKE, np.random.default_rng(pods))
-    assert np.all((shares >= 0) & (shares <= 1))
-    assert np.all(np.diff(shares) >= 0)
+    assert OPENB_LIKE.rhythm.gap_variation > 1.5
+    assert squared_variation(arrival) == pytest.approx(OPENB_LIKE.rhythm.gap_variation, rel=0.1)
 
 
 def test_typical_pods_are_the_most_frequent_ones_that_cover_95_percent():
@@ -216,7 +208,85 @@ def test_a_wide_population_is_narrowed_to_the_first_three():
     np.testing.assert_array_equal(narrow.shapes.request, OPENB_LIKE.shapes.request)
 
 
-@pytest.mark.parametrize("count", [2, 17])
+@pytest.mark.parametrize("count", [1, 17])
 def test_other_numbers_of_resources_are_refused(count):
-    with pytest.raises(ValueError, match=f"3 to 16 resources .* not {count}"):
+    with pytest.raises(ValueError, match=f"2 to 16 resources .* not {count}"):
         with_resources(OPENB_LIKE, count, np.random.default_rng(0))
+
+
+def test_two_resources_are_a_cluster_without_gpus_and_pods_that_ask_for_none():
+    narrow = with_resources(OPENB_LIKE, 2, np.random.default_rng(0))
+    assert narrow.resources == BASE_RESOURCES
+    assert not narrow.allocatable[:, GPU].any()
+    assert not narrow.devices.any()
+    assert not narrow.shapes.gpu_count[narrow.shape].any()
+    assert len(narrow.shape) == len(narrow.duration) == len(narrow.priority) == len(narrow.expected) > 0
+
+
+def test_two_resources_are_too_few_where_every_pod_asks_for_a_gpu():
+    population = population_of([(8000, 64, 1)], [(1000, 1, 1, 1000)])
+    with pytest.raises(ValueError, match="every pod of by hand asks for a GPU"):
+        with_resources(population, 2, np.random.default_rng(0))
+
+
+def test_classes_are_without_part_of_one_and_several_devices():
+    assert shape_classes(np.array([0, 1, 1, 4]), np.array([0, 999, 1000, 1000])).tolist() == [0, 1, 2, 3]
+
+
+def test_arrivals_as_in_the_trace_need_a_trace():
+    with pytest.raises(ValueError, match="has no arrival times: process=trace needs a recorded trace"):
+        draw(process=ArrivalProcess.TRACE)
+
+
+RECORDED = population_of(
+    [(8000, 64, 0)],
+    [(1000 * (1 + number % 4), 1, 0, 0) for number in range(400)],
+    durations=[50.0 + number for number in range(400)],
+    arrivals=[3600.0 * number for number in range(400)],
+)
+
+
+def test_pods_of_a_trace_keep_their_shape_and_duration():
+    workload = draw(RECORDED, nodes=1, process=ArrivalProcess.TRACE)
+    number = (workload.duration - 50.0).astype(int)
+    assert workload.shape.tolist() == RECORDED.shape[number].tolist()
+
+
+def test_the_arrivals_of_a_trace_are_spaced_for_the_asked_for_load():
+    workload = draw(RECORDED, nodes=1, pods=240, load=0.5, process=ArrivalProcess.TRACE)
+    work = workload.shapes.request[workload.shape, CPU] @ workload.duration
+    assert work / 8000 / (workload.arrival[-1] + workload.arrival[1]) == pytest.approx(0.5)
+
+
+def test_with_the_same_seed_the_same_days_are_drawn():
+    first, same, other = (draw(RECORDED, seed, nodes=1, process=ArrivalProcess.TRACE) for seed in (1, 1, 2))
+    assert first.duration.tolist() == same.duration.tolist()
+    assert first.duration.tolist() != other.duration.tolist()
+
+
+@pytest.mark.parametrize("process", [ArrivalProcess.POISSON, ArrivalProcess.DIURNAL])
+def test_what_is_known_of_durations_changes_nothing_else(process):
+    plain, *others = (draw(process=process, knowledge=knowledge) for knowledge in DurationKnowledge)
+    for other in others:
+        for name in ("shape", "arrival", "duration", "priority"):
+            np.testing.assert_array_equal(getattr(plain, name), getattr(other, name))
+
+
+def test_durations_are_unknown_unless_they_are_to_be_known():
+    assert not draw().expected.any()
+    exact = draw(knowledge=DurationKnowledge.EXACT)
+    np.testing.assert_array_equal(exact.expected, exact.duration)
+
+
+def test_recorded_announcements_stay_with_their_pods():
+    population = replace(RECORDED, expected=RECORDED.duration * 2)
+    workload = draw(population, nodes=1, knowledge=DurationKnowledge.RECORDED)
+    np.testing.assert_array_equal(workload.expected, 2 * workload.duration)
+
+
+def test_estimates_are_right_in_order_of_magnitude_and_one_in_ten_is_wildly_wrong():
+    population = population_of([(8000, 64, 0)], [(1000, 1, 0, 0)] * 9, durations=[100.0] * 9)
+    workload = draw(population, nodes=1, pods=MANY, knowledge=DurationKnowledge.ESTIMATED)
+    factor = np.abs(np.log10(workload.expected / workload.duration))
+    assert np.mean(factor > 0.8) == pytest.approx(0.1, abs=0.01)
+    assert np.median(factor) < 0.25

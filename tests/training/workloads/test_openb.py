@@ -64,7 +64,7 @@ def test_a_trace_becomes_a_population(folder):
     assert population.shapes.gpu_milli[population.shape].tolist() == [1000, 460, 0]
     assert population.duration.tolist() == [500.0, 100.0, 60.0]
     assert population.priority.tolist() == [1000, 0, 1000]
-    assert population.hour_weights[:4].tolist() == [1.0, 1.0, 1.0, 0.0]
+    assert population.rhythm.hour_weights[:4].tolist() == [1.0, 1.0, 1.0, 0.0]
     assert "1 nodes and 3 pods" in population.name
 
 
@@ -91,11 +91,6 @@ def test_what_cannot_be_read_is_named_by_file_line_and_column(folder, file, old,
 def test_a_missing_mix_is_refused_with_those_there_are(folder):
     with pytest.raises(TraceError, match=r"list_cpu050\.csv: no such file; .* openb_pod_list_default\.csv"):
         read_population(folder, "cpu050")
-
-
-def test_arrivals_without_any_rhythm_are_taken_as_memoryless(folder):
-    (folder / "openb_pod_list_default.csv").write_text("".join(PODS.splitlines(keepends=True)[:2]))
-    assert read_population(folder).gap_variation == 1.0
 
 
 def test_the_setting_comes_before_the_environment(folder, monkeypatch, tmp_path_factory):

@@ -4,7 +4,7 @@ import pytest
 from extender.placement import CPU, GPU
 from training.workloads.base import Population, typical_pods
 from training.workloads.openb import read_population
-from training.workloads.synthetic import generate_population, shape_classes
+from training.workloads.synthetic import generate_population
 
 LONGEST_SECONDS = 7200.0  # durations beyond are clipped by default
 
@@ -20,17 +20,13 @@ def openb(openb_traces) -> Population:
 
 
 def classes(population: Population) -> np.ndarray:
-    return shape_classes(population.shapes.gpu_count, population.shapes.gpu_milli)[population.shape]
+    return population.shapes.classes[population.shape]
 
 
 def mean_work(population: Population) -> np.ndarray:
     """What a pod asks for times how long, per resource."""
     seconds = np.minimum(population.duration, LONGEST_SECONDS)
     return (population.shapes.request[population.shape] * seconds[:, None]).mean(axis=0)
-
-
-def test_classes_are_without_part_of_one_and_several_devices():
-    assert shape_classes(np.array([0, 1, 1, 4]), np.array([0, 999, 1000, 1000])).tolist() == [0, 1, 2, 3]
 
 
 def test_the_same_seed_generates_the_same_population(synthetic):
@@ -103,8 +99,8 @@ def test_best_effort_is_as_frequent_as_in_openb(synthetic, openb):
 
 
 def test_arrivals_have_openbs_rhythm(synthetic, openb):
-    np.testing.assert_array_equal(synthetic.hour_weights, openb.hour_weights)
-    assert synthetic.gap_variation == pytest.approx(openb.gap_variation, rel=0.02)
+    np.testing.assert_array_equal(synthetic.rhythm.hour_weights, openb.rhythm.hour_weights)
+    assert synthetic.rhythm.gap_variation == pytest.approx(openb.rhythm.gap_variation, rel=0.02)
 
 
 def test_typical_pods_want_the_same_share_of_gpus_as_in_openb(synthetic, openb):
