@@ -108,8 +108,7 @@ def requested_to_capacity_ratio(
     for resource in range(GPU):
         capacity = nodes.allocatable[candidates.rows, resource]
         after = nodes.nonzero[candidates.rows, resource] + pod.nonzero[resource]
-        share = np.minimum(after * MAX_NODE_SCORE // np.maximum(capacity, 1), MAX_NODE_SCORE)
-        score = where(capacity > 0, share, 0)
+        score = np.minimum(after, capacity) * MAX_NODE_SCORE // np.maximum(capacity, 1)
         total = total + score
         weights = weights + where(score > 0, 1, 0)
     return np.floor(total / np.maximum(weights, 1) + 0.5)  # Go rounds halves away from zero
