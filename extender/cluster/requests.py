@@ -83,10 +83,7 @@ def pod_amounts(pod: Pod, missing: NanoAmounts = NOTHING) -> NanoAmounts:
                 _add(own, sidecars)
                 _raise_to(starting, own)
         _raise_to(amounts, starting)
-    if spec.resources is not None:
-        for name, text in (spec.resources.requests or {}).items():
-            if name in _POD_LEVEL_RESOURCES or name.startswith(_POD_LEVEL_PREFIX):
-                amounts[name] = _nano(name, text)
+    amounts.update(_pod_level(pod))
     if spec.overhead:
         _add(amounts, {name: _nano(name, text) for name, text in spec.overhead.items()})
     return amounts
@@ -130,7 +127,7 @@ def pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
         QuantityError: an amount is no quantity, or negative.
     """
     amounts = pod_amounts(pod)
-    return _build(pod, amounts, gpu_request(amounts), resources)
+    return _build(pod, amounts, gpu_request(amounts), resources, NONZERO)
 
 
 def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
@@ -147,7 +144,10 @@ def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     except RequestError:
         devices, milli = _devices_and_milli(amounts)
         gpus = devices + math.ceil(milli / WHOLE_DEVICE_MILLI), WHOLE_DEVICE_MILLI
-    return _build(pod, amounts, gpus, resources)
+    # Once on a node, a pod with requests at pod level counts a default only for what none of its containers asks for:
+    # getNonMissingContainerRequests, pkg/scheduler/framework/types.go.
+    missing = {name: amount for name, amount in NONZERO.items() if name not in amounts}
+    return _build(pod, amounts, gpus, resources, missing if _pod_level(pod) else NONZERO)
 
 
 def build_request(
@@ -209,8 +209,10 @@ def expected_seconds(pod: Pod) -> float:
     return seconds if math.isfinite(seconds) and seconds > 0.0 else 0.0
 
 
-def _build(pod: Pod, amounts: NanoAmounts, gpus: tuple[int, int], resources: Sequence[str]) -> PodRequest:
-    nonzero = pod_amounts(pod, NONZERO)
+def _build(
+    pod: Pod, amounts: NanoAmounts, gpus: tuple[int, int], resources: Sequence[str], missing: NanoAmounts
+) -> PodRequest:
+    nonzero = pod_amounts(pod, missing)
     return build_request(amounts, gpus, resources, pod.spec.priority or 0, expected_seconds(pod), nonzero)
 
 
@@ -230,6 +232,17 @@ def _devices_and_milli(amounts: NanoAmounts) -> tuple[int, int]:
     whole = quantity.to_base(amounts.get(DEVICE_RESOURCE, 0))
     milli = quantity.to_base(amounts.get(SHARE_RESOURCE, 0))
     return min(whole, DEVICES_ASKED_AT_MOST), min(milli, DEVICES_ASKED_AT_MOST * WHOLE_DEVICE_MILLI)
+
+
+def _pod_level(pod: Pod) -> NanoAmounts:
+    """Requests of the pod as a whole, of the resources that can be requested so."""
+    if pod.spec.resources is None:
+        return {}
+    return {
+        name: _nano(name, text)
+        for name, text in (pod.spec.resources.requests or {}).items()
+        if name in _POD_LEVEL_RESOURCES or name.startswith(_POD_LEVEL_PREFIX)
+    }
 
 
 def _container_amounts(container: Container) -> NanoAmounts:
@@ -263,5 +276,5 @@ def _add(total: NanoAmounts, more: NanoAmounts) -> None:
 
 def _raise_to(total: NanoAmounts, least: NanoAmounts) -> None:
     for name, amount in least.items():
-        if amount > total.get(name, 0):
+        if amount > total.get(name, -1):  # 0 is an amount too: it says that nothing is wanted
             total[name] = amount

@@ -3,20 +3,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extender import wire
 from extender.cluster.requests import (
     BASE_RESOURCES,
     RequestError,
     bound_pod_request,
+    build_request,
     expected_seconds,
     has_ended,
     node_capacity,
     pod_request,
 )
-from extender.placement import PodRequest
+from extender.placement import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_BYTES, PodRequest
 from extender.quantity import QuantityError
 from tests.extender.objects import GIB, node, pod
+
+MIB = 2**20
 
 
 def container(limits: dict[str, str] | None = None, sidecar: bool = False, **requests: str) -> dict[str, Any]:
@@ -28,6 +33,13 @@ def container(limits: dict[str, str] | None = None, sidecar: bool = False, **req
 
 def ask(columns: tuple[str, ...] = BASE_RESOURCES, **spec: Any) -> PodRequest:
     return pod_request(wire.decode_pod(json.dumps({"metadata": {"name": "p"}, "spec": spec}).encode()), columns)
+
+
+def on_a_node(**spec: Any) -> PodRequest:
+    """What the pod takes once it is on a node."""
+    return bound_pod_request(
+        wire.decode_pod(json.dumps({"metadata": {"name": "p"}, "spec": spec}).encode()), BASE_RESOURCES
+    )
 
 
 def cpu(**spec: Any) -> int:
@@ -72,6 +84,165 @@ def test_each_resource_has_its_own_largest_init_container() -> None:
     )
 
     assert asked.request.tolist() == [2000, 8 * GIB, 0]
+
+
+def test_a_container_counts_in_scores_what_it_asks_for_and_a_default_for_what_it_does_not() -> None:
+    containers = [container(cpu="500m"), container(memory="1Gi"), {}]
+
+    assert ask(containers=containers).request.tolist() == [500, GIB, 0]
+    assert ask(containers=containers).nonzero.tolist() == [500 + 2 * 100, GIB + 2 * 200 * MIB]
+
+
+def test_a_container_that_asks_for_none_explicitly_counts_none_in_scores() -> None:
+    assert ask(containers=[container(cpu="0", memory="0")]).nonzero.tolist() == [0, 0]
+
+
+def test_a_limit_is_a_request_in_scores_too() -> None:
+    assert ask(containers=[container(limits={"cpu": "3"})]).nonzero.tolist() == [3000, 200 * MIB]
+
+
+def test_init_containers_and_sidecars_that_ask_for_nothing_count_the_default_in_scores() -> None:
+    sidecar = container(sidecar=True)
+
+    assert ask(containers=[container(cpu="50m", memory="1Mi")], initContainers=[{}]).nonzero.tolist() == [
+        100,
+        200 * MIB,
+    ]
+    assert ask(containers=[{}], initContainers=[sidecar, sidecar]).nonzero.tolist() == [300, 600 * MIB]
+    assert ask(containers=[{}], initContainers=[sidecar, container(cpu="1")]).nonzero.tolist() == [1100, 400 * MIB]
+
+
+def test_overhead_is_added_to_the_defaults_in_scores() -> None:
+    assert ask(containers=[{}], overhead={"cpu": "250m"}).nonzero.tolist() == [350, 200 * MIB]
+
+
+def test_pod_level_requests_replace_the_defaults_in_scores() -> None:
+    at_pod_level = {"requests": {"cpu": "5", "memory": "1Gi"}}
+
+    assert ask(containers=[{}, {}], resources=at_pod_level).nonzero.tolist() == [5000, GIB]
+
+
+def test_on_a_node_what_a_pod_with_pod_level_requests_leaves_open_has_no_default_beside_another_container() -> None:
+    # kube-scheduler itself counts such a pod differently before and after: resource_allocation.go, framework/types.go.
+    spec = {"containers": [container(memory="1Gi"), {}], "resources": {"requests": {"cpu": "5"}}}
+
+    assert ask(**spec).nonzero.tolist() == [5000, GIB + 200 * MIB]
+    assert on_a_node(**spec).nonzero.tolist() == [5000, GIB]
+
+
+def test_amounts_without_a_pod_are_those_of_one_container() -> None:
+    asked = build_request({"memory": 5 * 10**9}, (0, 0), BASE_RESOURCES, priority=0, seconds=0.0)
+
+    assert asked.nonzero.tolist() == [100, 5]
+
+
+ResourceList = dict[str, int]
+DEFAULTS = {"cpu": DEFAULT_CPU_MILLI, "memory": DEFAULT_MEMORY_BYTES}
+
+
+def add_resource_list(total: ResourceList, more: ResourceList) -> None:
+    for name, amount in more.items():
+        total[name] = total.get(name, 0) + amount
+
+
+def max_resource_list(total: ResourceList, other: ResourceList) -> None:
+    for name, amount in other.items():
+        if name not in total or amount > total[name]:
+            total[name] = amount
+
+
+def apply_non_missing(requests: ResourceList, non_missing: ResourceList) -> ResourceList:
+    copy = dict(requests)
+    for name, amount in non_missing.items():
+        if name not in requests:
+            copy[name] = copy.get(name, 0) + amount
+    return copy
+
+
+def aggregate_container_requests(spec: dict[str, Any], non_missing: ResourceList) -> ResourceList:
+    requests: ResourceList = {}
+    for each in spec["containers"]:
+        add_resource_list(requests, apply_non_missing(each["requests"], non_missing))
+    restartable: ResourceList = {}
+    init_requests: ResourceList = {}
+    for each in spec["init_containers"]:
+        own = apply_non_missing(each["requests"], non_missing)
+        if each["sidecar"]:
+            add_resource_list(requests, own)
+            add_resource_list(restartable, own)
+            own = restartable
+        else:
+            together: ResourceList = {}
+            add_resource_list(together, own)
+            add_resource_list(together, restartable)
+            own = together
+        max_resource_list(init_requests, own)
+    max_resource_list(requests, init_requests)
+    return requests
+
+
+def pod_requests(spec: dict[str, Any], non_missing: ResourceList) -> ResourceList:
+    """PodRequests of k8s.io/component-helpers/resource/helpers.go, as the functions above are of their names there."""
+    requests = aggregate_container_requests(spec, non_missing)
+    requests.update(spec["pod_level"])
+    add_resource_list(requests, spec["overhead"])
+    return requests
+
+
+def non_missing_container_requests(requests: ResourceList, pod_level_resources_set: bool) -> ResourceList:
+    """getNonMissingContainerRequests of pkg/scheduler/framework/types.go."""
+    if not pod_level_resources_set:
+        return DEFAULTS
+    return {name: amount for name, amount in DEFAULTS.items() if name not in requests}
+
+
+def cpu_and_memory(amounts: ResourceList) -> list[int]:
+    return [amounts.get("cpu", 0), amounts.get("memory", 0)]
+
+
+def document(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same pod as Kubernetes writes it."""
+
+    def quantities(amounts: ResourceList) -> dict[str, str]:
+        return {name: f"{amount}m" if name == "cpu" else str(amount) for name, amount in amounts.items()}
+
+    return {
+        "containers": [container(**quantities(each["requests"])) for each in spec["containers"]],
+        "initContainers": [
+            container(sidecar=each["sidecar"], **quantities(each["requests"])) for each in spec["init_containers"]
+        ],
+        "resources": {"requests": quantities(spec["pod_level"])},
+        "overhead": quantities(spec["overhead"]),
+    }
+
+
+amounts = st.fixed_dictionaries(
+    {}, optional={"cpu": st.sampled_from((0, 50, 150, 2000)), "memory": st.sampled_from((0, MIB, 300 * MIB, GIB))}
+)
+containers = st.lists(st.fixed_dictionaries({"requests": amounts, "sidecar": st.booleans()}), max_size=3)
+specs = st.fixed_dictionaries(
+    {"containers": containers, "init_containers": containers, "pod_level": amounts, "overhead": amounts}
+)
+
+
+@given(specs)
+def test_a_pod_to_be_placed_counts_as_kube_scheduler_counts_it(spec: dict[str, Any]) -> None:
+    asked = ask(**document(spec))
+
+    assert asked.request[:2].tolist() == cpu_and_memory(pod_requests(spec, {}))
+    # calculatePodResourceRequest of pkg/scheduler/framework/plugins/noderesources/resource_allocation.go
+    assert asked.nonzero.tolist() == cpu_and_memory(pod_requests(spec, DEFAULTS))
+
+
+@given(specs)
+def test_a_pod_on_a_node_counts_as_kube_scheduler_counts_it(spec: dict[str, Any]) -> None:
+    counted = on_a_node(**document(spec))
+
+    # CalculateResource of pkg/scheduler/framework/types.go
+    requests = pod_requests(spec, {})
+    non_missing = non_missing_container_requests(requests, bool(spec["pod_level"]))
+    assert counted.request[:2].tolist() == cpu_and_memory(requests)
+    assert counted.nonzero.tolist() == cpu_and_memory(pod_requests(spec, non_missing) if non_missing else requests)
 
 
 def test_overhead_is_added() -> None:
