@@ -1,4 +1,4 @@
-"""kube-scheduler with the configuration in `manifests/kube-scheduler`, and what it says of itself."""
+"""kube-scheduler as a process, and what it says of itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +17,20 @@ EXTENDER_FAILURES = ("Skipping extender as it returned error", "Failed to run ex
 
 
 class Scheduler:
-    """A running kube-scheduler."""
+    """A running kube-scheduler.
+
+    Attributes:
+        log: everything it printed.
+    """
 
     def __init__(self, process: Process, address: str) -> None:
         self._process = process
         self._address = address
+        self.log = process.log
 
     def extender_failures(self) -> list[str]:
         """The lines in which it says that it went on without the extender, `EXTENDER_FAILURES`."""
-        lines = self._process.log.read_text().splitlines()
+        lines = self.log.read_text().splitlines()
         return [line for line in lines if any(failure in line for failure in EXTENDER_FAILURES)]
 
     def requested(self) -> dict[tuple[str, str], float]:
@@ -46,19 +51,26 @@ class Scheduler:
 
 @contextmanager
 def run_scheduler(
-    tools: Path, directory: Path, kubeconfig: Path, configuration: Path, extender_url: str
+    tools: Path,
+    directory: Path,
+    kubeconfig: Path,
+    configuration: Path,
+    extender_url: str | None = None,
+    vmodule: str = "schedule_one=5",  # or the second of `EXTENDER_FAILURES` would never be logged
 ) -> Iterator[Scheduler]:
     """Run kube-scheduler with the committed configuration; only addresses differ from it.
 
     Args:
         kubeconfig: how it reaches the API server; in a cluster it finds that out by itself.
-        configuration: a KubeSchedulerConfiguration with one extender.
+        configuration: a KubeSchedulerConfiguration with one extender, or with none if there is no `extender_url`.
         extender_url: where the extender answers; it need not be there yet.
+        vmodule: verbosity of the log by source file.
     """
     (document,) = load_documents(configuration)
-    document["clientConnection"] = {"kubeconfig": str(kubeconfig)}
-    (extender,) = document["extenders"]
-    extender["urlPrefix"] = extender_url
+    document.setdefault("clientConnection", {})["kubeconfig"] = str(kubeconfig)
+    if extender_url is not None:
+        (extender,) = document["extenders"]
+        extender["urlPrefix"] = extender_url
     changed = directory / "kube-scheduler.yaml"
     changed.write_text(yaml.safe_dump(document))
     port = free_port()
@@ -71,7 +83,7 @@ def run_scheduler(
             "--bind-address=127.0.0.1",
             f"--secure-port={port}",
             f"--cert-dir={directory / 'kube-scheduler-certificate'}",
-            "--vmodule=schedule_one=5",  # or the second of `EXTENDER_FAILURES` would never be logged
+            f"--vmodule={vmodule}",
             "--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics/resources",
         ],
         directory,

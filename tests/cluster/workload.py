@@ -70,7 +70,7 @@ def make_pod(
         "spec": {
             "schedulerName": scheduler,
             "restartPolicy": "Never",
-            "containers": [_container("main", requests)],
+            "containers": [make_container("main", requests)],
         },
     }
 
@@ -80,18 +80,19 @@ def _rearrange(pod: Document, random: np.random.Generator) -> Document:
     spec = pod["spec"]
     arrangement = random.choice(["second container", "init container", "sidecar", "pod total"])
     if arrangement == "second container":
-        spec["containers"].append(_container("second", {"cpu": "250m", "memory": "100Mi"}))
+        spec["containers"].append(make_container("second", {"cpu": "250m", "memory": "100Mi"}))
     elif arrangement == "init container":
-        spec["initContainers"] = [_container("prepare", {"cpu": "8", "memory": "64Mi"})]
+        spec["initContainers"] = [make_container("prepare", {"cpu": "8", "memory": "64Mi"})]
     elif arrangement == "sidecar":
-        sidecar = _container("proxy", {"cpu": "100m", "memory": "128Mi"}) | {"restartPolicy": "Always"}
-        spec["initContainers"] = [sidecar, _container("prepare", {"cpu": "3", "memory": "2Gi"})]
+        sidecar = make_container("proxy", {"cpu": "100m", "memory": "128Mi"}) | {"restartPolicy": "Always"}
+        spec["initContainers"] = [sidecar, make_container("prepare", {"cpu": "3", "memory": "2Gi"})]
     else:
         spec["resources"] = {"requests": {"cpu": "20", "memory": "40Gi"}}
     return pod
 
 
-def _container(name: str, requests: dict[str, str]) -> Document:
+def make_container(name: str, requests: dict[str, str]) -> Document:
+    """A container that requests these amounts; extended resources become limits as well, as the API server demands."""
     extended = {resource: amount for resource, amount in requests.items() if "/" in resource}
     resources = {"requests": requests, "limits": extended} if extended else {"requests": requests}
     return {"name": name, "image": "example.invalid/none", "resources": resources}
