@@ -30,12 +30,13 @@ class Assumptions:
 
     Example:
         >>> import numpy as np
-        >>> state = ClusterState(("cpu",))
-        >>> state.put_node("a", np.array([4000]), devices=0)
+        >>> from extender.placement import pod_request
+        >>> state = ClusterState(("cpu", "memory", "gpu"))
+        >>> state.put_node("a", np.array([4000, 64, 0]), devices=0)
         >>> assumptions = Assumptions(state, ttl_seconds=30.0, clock=lambda: 0.0, report=print)
-        >>> assumptions.assume("uid-1", "a", PodRequest(np.array([1500]), 0, 0, 0, 0.0), device=-1)
+        >>> assumptions.assume("uid-1", "a", pod_request(np.array([1500, 8, 0])), device=-1)
         >>> state.arrays.requested[state.row_of("a")]
-        array([1500])
+        array([1500,    8,    0])
         >>> assumptions.lift("uid-1")
         lifted
         True
