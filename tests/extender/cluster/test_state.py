@@ -1,3 +1,4 @@
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -6,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
-from extender.placement import ABSENT_DEVICE, PodRequest
+from extender.placement import ABSENT_DEVICE, PodRequest, pod_class
 from tests.extender.objects import request
 
 RESOURCES = ("cpu", "memory", "gpu")
+MIB = 2**20
 
 
 def capacity(cpu_milli: int = 8000, devices: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -26,6 +28,17 @@ def state_with(**devices_of: int) -> ClusterState:
 def requested(state: ClusterState, node: str) -> list[int]:
     amounts: list[int] = state.arrays.requested[state.row_of(node)].tolist()
     return amounts
+
+
+def counted_in_scores(state: ClusterState, node: str) -> list[int]:
+    amounts: list[int] = state.arrays.nonzero[state.row_of(node)].tolist()
+    return amounts
+
+
+def gpu_pods(state: ClusterState, node: str) -> dict[int, int]:
+    """How many GPU pods of each class there are."""
+    counts = state.arrays.gpu_pods[state.row_of(node)].tolist()
+    return {kind: count for kind, count in enumerate(counts) if count}
 
 
 def devices_free(state: ClusterState, node: str) -> list[int]:
@@ -164,6 +177,57 @@ def test_a_resized_pod_keeps_its_device() -> None:
     assert (requested(state, "a"), devices_free(state, "a")) == ([900, 0, 300], [1000, 700])
 
 
+def test_a_pod_that_asks_for_nothing_counts_in_scores_while_it_is_there() -> None:
+    state = state_with(a=0)
+    state.put_pod("u", "a", request(0))
+    assert (requested(state, "a"), counted_in_scores(state, "a")) == ([0, 0, 0], [100, 200 * MIB])
+
+    state.remove_pod("u")
+    assert counted_in_scores(state, "a") == [0, 0]
+
+
+def test_gpu_pods_are_counted_by_the_number_of_their_devices_while_they_are_there() -> None:
+    state = state_with(a=4)
+    for number, gpus in enumerate([(0, 0), (1, 250), (1, 250), (1, 1000), (2, 1000)]):
+        state.put_pod(f"u{number}", "a", request(0, 0, *gpus))
+    assert gpu_pods(state, "a") == {0: 2, 1: 1, 2: 1}
+
+    state.remove_pod("u1")
+    assert gpu_pods(state, "a") == {0: 1, 1: 1, 2: 1}
+
+
+def test_a_resize_that_only_scores_see_is_a_change() -> None:
+    state = state_with(a=0)
+    state.put_pod("u", "a", request(0))
+    generation = state.generation[state.row_of("a")]
+
+    state.put_pod("u", "a", request(0)._replace(nonzero=np.array([0, 0])))
+
+    assert counted_in_scores(state, "a") == [0, 0]
+    assert state.generation[state.row_of("a")] == generation + 1
+
+
+def test_a_pod_that_moves_or_changes_its_gpus_changes_the_counts_of_both_nodes() -> None:
+    state = state_with(a=2, b=2)
+    state.put_pod("u", "a", request(0, 0, 1, 500))
+    state.put_pod("u", "b", request(0, 0, 1, 500))
+    assert (gpu_pods(state, "a"), gpu_pods(state, "b")) == ({}, {0: 1})
+    assert (counted_in_scores(state, "a"), counted_in_scores(state, "b")) == ([0, 0], [100, 200 * MIB])
+
+    state.put_pod("u", "b", request(0, 0, 2, 1000))
+    assert gpu_pods(state, "b") == {2: 1}
+
+
+def test_what_a_deleted_nodes_pods_counted_is_gone_from_its_row() -> None:
+    state = state_with(a=1)
+    row = state.row_of("a")
+    state.put_pod("u", "a", request(500, 0, 1, 1000))
+    state.remove_node("a")
+
+    assert not state.arrays.nonzero[row].any()
+    assert not state.arrays.gpu_pods[row].any()
+
+
 def test_a_pod_without_room_on_a_device_gets_one_when_another_leaves() -> None:
     state = state_with(a=1)
     state.put_pod("first", "a", request(0, 0, 1, 1000))
@@ -198,9 +262,10 @@ def test_a_pod_that_wants_devices_of_a_node_without_any_is_counted_all_the_same(
 
 NODES = ("a", "b", "c")
 requests = st.builds(
-    lambda cpu, gpus: request(cpu, 0, *gpus),
+    lambda cpu, gpus, nonzero: request(cpu, 0, *gpus)._replace(nonzero=np.array(nonzero)),
     st.integers(0, 3000),
     st.sampled_from([(0, 0), (1, 250), (1, 500), (1, 700), (1, 1000), (2, 1000)]),
+    st.tuples(st.integers(0, 3000), st.integers(0, 3) | st.just(200 * MIB)),
 )
 operations = st.one_of(
     st.tuples(st.just("put_node"), st.sampled_from(NODES), st.integers(0, 3)),
@@ -233,6 +298,8 @@ def test_after_any_events_the_state_is_what_a_recount_gives(events: list[tuple[s
     for name, devices in nodes.items():
         here = [asked for node, asked in pods.values() if node == name]
         assert requested(state, name) == np.sum([asked.request for asked in here] or [[0, 0, 0]], axis=0).tolist()
+        assert counted_in_scores(state, name) == np.sum([asked.nonzero for asked in here] or [[0, 0]], axis=0).tolist()
+        assert gpu_pods(state, name) == Counter(pod_class(asked) for asked in here if asked.gpu_count)
         free = devices_free(state, name)
         assert len(free) == devices
         taken = sum(
@@ -245,7 +312,8 @@ def test_after_any_events_the_state_is_what_a_recount_gives(events: list[tuple[s
             assert (state.pods[uid].row, state.pods[uid].taken) == (UNKNOWN_ROW, 0)
     unused = np.ones(state.generation.shape[0], dtype=bool)
     unused[state.rows_of(list(nodes))] = False
-    assert not state.arrays.requested[unused].any()
+    for counted in (state.arrays.requested, state.arrays.nonzero, state.arrays.gpu_pods):
+        assert not counted[unused].any()
     assert (state.arrays.device_free[unused] == ABSENT_DEVICE).all()
 
 
@@ -275,6 +343,6 @@ def test_policies_see_as_many_rows_as_there_have_been_nodes() -> None:
     state = ClusterState(("cpu", "memory", "gpu"))
     for index in range(5):
         state.put_node(f"n{index}", np.array([1000, 1, 0]), 0)
-    assert [len(array) for array in state.nodes] == [5, 5, 5]
+    assert {len(array) for array in state.nodes} == {5}
     state.nodes.requested[3, 0] = 7
     assert state.arrays.requested[3, 0] == 7

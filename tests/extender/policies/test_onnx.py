@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from extender.features import SCHEMA_VERSION, feature_names, placement_features
+from extender.fragmentation import fragmentation_tables
 from extender.placement import list_candidates
 from extender.policies.base import PolicyError
-from extender.policies.onnx import MAX_BYTES, OnnxPolicy, PolicyMetadata, load_policy
+from extender.policies.onnx import MAX_BYTES, OnnxPolicy, PolicyMetadata, TypicalPodRecord, load_policy
 from tests.clusters import clusters, pods
 from tests.policy_files import FEATURES, RESOURCES, metadata_of, policy_file
 
@@ -33,7 +34,7 @@ def test_scores_are_of_the_features_measured_with_the_files_own_typical_pods(nod
     weights = np.random.default_rng(0).random(FEATURES, np.float32)
     policy = OnnxPolicy("weighted", policy_file(weights))
     candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
-    features = placement_features(nodes, pod, candidates, policy.metadata.typical())
+    features = placement_features(nodes, pod, candidates, fragmentation_tables(policy.metadata.typical()))
     np.testing.assert_allclose(policy.scores(nodes, pod, candidates), features @ weights, atol=1e-4)
 
 
@@ -43,14 +44,48 @@ def test_metadata_come_back_as_they_were_written():
     assert policy.resources == RESOURCES
 
 
-def test_typical_pods_are_put_in_the_order_that_the_features_want():
+def test_typical_pods_come_as_arrays_in_the_files_order():
     typical = metadata_of().typical()
-    assert typical.gpu_milli.tolist() == [0, 500]
-    assert (typical.cpu.tolist(), typical.gpu_count.tolist(), typical.share.tolist()) == (
-        [2000, 4000],
-        [0, 1],
-        [0.25, 0.75],
-    )
+    assert typical.cpu.tolist() == [4000, 2000]
+    assert typical.gpu_count.tolist() == [1, 0]
+    assert typical.gpu_milli.tolist() == [500, 0]
+    assert typical.share.tolist() == [0.75, 0.25]
+
+
+def typical_on(*models: str) -> list[list[bool]]:
+    """Which of these GPU models admit each of three typical pods: one for any, one for A100, one for A100 or T4."""
+    records = tuple(TypicalPodRecord(1000, 1, 500, 1 / 3, gpu_models) for gpu_models in ((), ("A100",), ("A100", "T4")))
+    admits: list[list[bool]] = metadata_of(typical_pods=records).typical(models).admits.tolist()
+    return admits
+
+
+def test_typical_pods_are_admitted_by_the_gpu_models_that_they_name():
+    assert typical_on("A100", "T4", "V100") == [[True, True, True], [True, False, False], [True, True, False]]
+
+
+def test_a_node_whose_gpu_model_is_not_known_suits_every_typical_pod():
+    assert typical_on("", "V100") == [[True, True], [True, False], [True, False]]
+
+
+def test_without_named_gpu_models_every_typical_pod_is_admitted():
+    records = (TypicalPodRecord(1000, 1, 500, 1.0, ("A100",)),)
+    assert metadata_of(typical_pods=records).typical().admits.tolist() == [[True]]
+
+
+def test_a_policy_without_typical_pods_still_knows_the_number_of_gpu_models():
+    assert metadata_of(typical_pods=()).typical(("", "T4")).admits.shape == (0, 2)
+
+
+def test_metadata_written_before_gpu_models_were_recorded_can_be_read():
+    properties = properties_with()
+    without_models = '[{"cpu_milli": 4000, "gpu_count": 1, "gpu_milli": 500, "share": 1.0}]'
+    read = PolicyMetadata.from_properties({**properties, "typical_pods": without_models})
+    assert read.typical_pods == (TypicalPodRecord(4000, 1, 500, 1.0),)
+
+
+def test_the_gpu_models_of_typical_pods_come_back_as_they_were_written():
+    metadata = metadata_of(typical_pods=(TypicalPodRecord(4000, 1, 500, 1.0, ("A100", "T4")),))
+    assert PolicyMetadata.from_properties(metadata.to_properties()) == metadata
 
 
 def test_a_policy_is_known_by_its_file(tmp_path):

@@ -101,7 +101,10 @@ def test_before_the_cluster_is_listed_it_has_no_opinion_and_is_not_ready(tmp_pat
     ("arguments", "complaint"),
     [
         (("--policy", "absent.onnx"), "absent.onnx: cannot be read"),
-        (("--policy", "heuristic:psychic"), "no heuristic is named 'psychic': expected one of best-fit"),
+        (
+            ("--policy", "heuristic:psychic"),
+            "no heuristic is named 'psychic': expected one of balanced-allocation, best-fit,",
+        ),
         ((*POLICY, "--cluster-file", "absent.json"), "--cluster-file absent.json"),
         ((*POLICY, "--kubeconfig", "absent"), "kubeconfig absent"),
         (POLICY, "Give --kubeconfig FILE, or --cluster-file FILE"),
