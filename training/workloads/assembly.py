@@ -5,7 +5,7 @@ of a constraint, and per constraint as a mask over the nodes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -23,6 +23,7 @@ from extender.placement import (
 )
 from training.workloads.arrivals import FloatArray, Rhythm, rhythm_of
 from training.workloads.base import BASE_RESOURCES, PodShapes, Population
+from training.workloads.tables import TraceError
 
 PODS_PER_NODE = 110  # maxPods, pkg/kubelet/apis/config/v1beta1/defaults.go
 UNKNOWN_MODEL = ""
@@ -173,6 +174,27 @@ def assemble(
         arrival=pods.arrival,
         expected=np.zeros(len(pods.duration)) if pods.expected is None else pods.expected,
     )
+
+
+def count_unplaceable(population: Population, source: object) -> Population:
+    """Say in the population's name how many of its pods fit on none of its nodes, even empty ones.
+
+    Args:
+        population: what was read.
+        source: what it was read from, for the message.
+
+    Raises:
+        TraceError: not a single pod fits.
+    """
+    shapes, allocatable, devices = population.shapes, population.allocatable, population.devices
+    fitting = shapes.fitting_somewhere(allocatable, devices, population.admits)[population.shape]
+    if not fitting.any():
+        raise TraceError(
+            f"{source}: none of the {len(fitting)} pods fits on any of the {len(devices)} nodes, even empty ones "
+            "(by requests, GPU models, selectors and taints)"
+        )
+    count = int((~fitting).sum())
+    return replace(population, name=f"{population.name}, {count} of which fit on no node") if count else population
 
 
 def with_defaults(request: IntArray) -> IntArray:

@@ -4,28 +4,29 @@ The files are public (cluster-trace-gpu-v2023, see the README) and never part of
 they are looked for; `read_population` turns a node list and a pod list into a `Population`.
 """
 
-import csv
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
+from extender.cluster.requests import DEVICES_AT_MOST
+from extender.placement import WHOLE_DEVICE_MILLI
 from training.workloads.assembly import NodePrices, PodColumns, assemble, columns_of_nodes, request_columns
 from training.workloads.base import Population
+from training.workloads.tables import LARGEST, Row, TraceError, read_table
 
 MIB = 1024 * 1024
+GPUS_ASKED_AT_MOST = 1_000_000
+MIB_AT_MOST = LARGEST // MIB
 NODE_FILE = "openb_node_list_gpu_node.csv"
+NODE_COLUMNS = ("cpu_milli", "memory_mib", "gpu", "model")
+POD_COLUMNS = (
+    *("creation_time", "deletion_time", "cpu_milli", "memory_mib"),
+    *("num_gpu", "gpu_milli", "gpu_spec", "qos"),
+)
 TRACES_VARIABLE = "STOWAGE_TRACES"
 PRIORITIES = {"BE": 0}  # best effort gives way to every other quality of service
 ORDINARY_PRIORITY = 1000
-
-Parsed = TypeVar("Parsed")
-
-
-class TraceError(ValueError):
-    """A trace cannot be read; the message names file, line, column and what was expected."""
 
 
 def find_traces(setting: str | None = None) -> Path | None:
@@ -60,44 +61,23 @@ def read_population(folder: Path, mix: str = "default", prices: NodePrices | Non
     Raises:
         TraceError: a file is missing or a row cannot be read.
     """
-    capacities, node_models = [], []
-    for *capacity, model in _rows(
-        folder / NODE_FILE,
-        lambda cell: (cell("cpu_milli"), cell("memory_mib"), cell("gpu"), cell("model", str)),
-    ):
-        capacities.append(tuple(capacity))
-        node_models.append(model)
-    requests, times, priorities, admitted_models = [], [], [], []
-    for cpu, memory, count, milli, created, deleted, priority, models in _rows(
-        folder / f"openb_pod_list_{mix}.csv",
-        lambda cell: (
-            cell("cpu_milli"),
-            cell("memory_mib"),
-            cell("num_gpu"),
-            cell("gpu_milli"),
-            cell("creation_time"),
-            cell("deletion_time"),
-            cell("qos", lambda qos: PRIORITIES.get(qos, ORDINARY_PRIORITY)),
-            cell("gpu_spec", str),
-        ),
-    ):
-        requests.append((cpu, memory, count, milli if count else 0))
-        times.append((created, deleted))
-        priorities.append(priority)
-        admitted_models.append(models)
-    created, deleted = np.asarray(times, dtype=np.int64).T
-    if np.any(deleted < created):
-        line = int(np.argmax(deleted < created)) + 2
-        raise TraceError(f"{folder}/openb_pod_list_{mix}.csv:{line}: column 'deletion_time': before the creation_time")
+    _, node_rows = read_table(folder / NODE_FILE, NODE_COLUMNS)
+    nodes = [_capacity(row) for row in node_rows]
+    node_models = [row.text("model") for row in node_rows]
+
+    _, pod_rows = read_table(folder / f"openb_pod_list_{mix}.csv", POD_COLUMNS)
+    requests = [_request(row) for row in pod_rows]
+    created, deleted = np.array([_times(row) for row in pod_rows], dtype=np.float64).T.copy()
+    admitted_models = [row.text("gpu_spec") for row in pod_rows]
     specs = sorted(set(admitted_models))
     return assemble(
-        f"openb ({mix}), {len(capacities)} nodes and {len(requests)} pods read from the trace",
-        columns_of_nodes(capacities, MIB, node_models),
+        f"openb ({mix}), {len(nodes)} nodes and {len(requests)} pods read from the trace",
+        columns_of_nodes(nodes, MIB, node_models),
         PodColumns(
             *request_columns(requests, MIB),
-            duration=(deleted - created).astype(np.float64),
-            priority=np.asarray(priorities, dtype=np.int64),
-            arrival=created.astype(np.float64),
+            duration=deleted - created,
+            priority=np.array([PRIORITIES.get(row.text("qos"), ORDINARY_PRIORITY) for row in pod_rows]),
+            arrival=created,
             constraint=np.array([specs.index(spec) for spec in admitted_models]),
             admitted=np.array([[not spec or model in spec.split("|") for model in node_models] for spec in specs]),
         ),
@@ -105,35 +85,23 @@ def read_population(folder: Path, mix: str = "default", prices: NodePrices | Non
     )
 
 
-def _rows(path: Path, parse: Callable[[Callable[..., Any]], Parsed]) -> Iterator[Parsed]:
-    if not path.is_file():
-        present = sorted(file.name for file in path.parent.glob("*.csv"))
-        raise TraceError(f"{path}: no such file; the folder holds {', '.join(present) or 'no CSV file'}")
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        line = 1
-        for line, row in enumerate(reader, start=2):
+def _capacity(row: Row) -> tuple[int, int, int]:
+    gpus = row.whole("gpu", at_most=DEVICES_AT_MOST)
+    return row.whole("cpu_milli"), row.whole("memory_mib", at_most=MIB_AT_MOST), gpus
 
-            def cell(column: str, convert: Callable[[str], Any] = int, line: int = line, row: dict = row) -> Any:
-                text = row.get(column)
-                if text is None:
-                    raise TraceError(
-                        f"{path}:{line}: no value for column {column!r}; the header names "
-                        f"{', '.join(reader.fieldnames or ())}"
-                    )
-                try:
-                    value = convert(text)
-                except ValueError:
-                    raise TraceError(
-                        f"{path}:{line}: column {column!r}: {text!r} where a whole number was expected"
-                    ) from None
-                if value != text and value < 0:
-                    raise TraceError(f"{path}:{line}: column {column!r}: {value} where 0 or more was expected")
-                return value
 
-            yield parse(cell)
-        if line == 1:
-            raise TraceError(f"{path}: there are no rows below the header")
+def _request(row: Row) -> tuple[int, int, int, int]:
+    count = row.whole("num_gpu", at_most=GPUS_ASKED_AT_MOST)
+    milli = row.whole("gpu_milli", at_most=WHOLE_DEVICE_MILLI)
+    memory = row.whole("memory_mib", at_most=MIB_AT_MOST)
+    return row.whole("cpu_milli"), memory, count, milli if count else 0
+
+
+def _times(row: Row) -> tuple[int, int]:
+    created, deleted = row.whole("creation_time"), row.whole("deletion_time")
+    if deleted < created:
+        row.refuse("deletion_time", f"a time after the creation_time, {created},")
+    return created, deleted
 
 
 __all__ = ["TRACES_VARIABLE", "TraceError", "find_traces", "read_population"]

@@ -72,9 +72,14 @@ def test_a_trace_becomes_a_population(folder):
     ("file", "old", "new", "message"),
     [
         (NODE_FILE, "64000", "64k", r"gpu_node\.csv:2: column 'cpu_milli': '64k' where a whole number"),
-        (NODE_FILE, ",gpu,", ",gpus,", r"gpu_node\.csv:2: no value for column 'gpu'; the header names sn, cpu_milli"),
-        ("openb_pod_list_default.csv", "3600,3700", "3600,", r"default\.csv:3: column 'deletion_time': ''"),
-        ("openb_pod_list_default.csv", "1,460", "-1,460", r"default\.csv:3: column 'num_gpu': -1 where 0 or more"),
+        (NODE_FILE, ",gpu,", ",gpus,", r"gpu_node\.csv:1: column 'gpu' is missing; the header names sn, cpu_milli"),
+        ("openb_pod_list_default.csv", "3600,3700", "3600,", r"default\.csv:3: column 'deletion_time': empty"),
+        (
+            "openb_pod_list_default.csv",
+            "1,460",
+            "-1,460",
+            r"default\.csv:3: column 'num_gpu': '-1' where a whole number, 0 or more",
+        ),
         ("openb_pod_list_default.csv", "3600,3700", "3600,3500", r"default\.csv:3: column 'deletion_time'.*creation"),
         ("openb_pod_list_default.csv", PODS[len(POD_HEADER) :], "", r"default\.csv: .*no rows"),
         (NODE_FILE, NODES[len(NODE_HEADER) :], "", r"gpu_node\.csv: .*no rows"),
