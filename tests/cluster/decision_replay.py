@@ -90,7 +90,7 @@ def compare(
 
     Args:
         nodes: as the API server has them.
-        pods: by name, as the API server stored them (it completes requests from limits and pod totals).
+        pods: by name, as the API server stored them (it completes requests from limits).
         events: what happened, in order.
     """
     cluster = ReplayedCluster(nodes)
@@ -99,27 +99,28 @@ def compare(
         if isinstance(event, Departure):
             cluster.remove(event.pod)
             continue
-        pod = msgspec.convert(pods[event.pod], Pod, strict=False)
+        pod = pods[event.pod]
         if event.totals:
-            scoring = pods[event.pod]["spec"]["schedulerName"]
-            comparisons.append(_compare(cluster, scoring, _request_as_scored(pod), event))
+            comparisons.append(_compare(cluster, pod["spec"]["schedulerName"], _request_as_scored(pod), event))
         if event.node is not None:
-            cluster.place(event.pod, pod_request(pod, BASE_RESOURCES), event.node)
+            cluster.place(event.pod, request_of(pod), event.node)
     return comparisons
 
 
-def _request_as_scored(pod: Pod) -> PodRequest:
+def request_of(pod: Document) -> PodRequest:
+    """What a pod asks for."""
+    return pod_request(msgspec.convert(pod, Pod, strict=False), BASE_RESOURCES)
+
+
+def _request_as_scored(pod: Document) -> PodRequest:
     """What the pod asks for where it is scored; without a total for the whole pod the same as where it is counted.
 
     NodeResourcesFit scores such a pod by its containers: NewFit (plugins/noderesources/fit.go, 1.36) leaves
     `enablePodLevelResources` of its scorer false, and calculatePodResourceRequest (resource_allocation.go) skips the
     total then. Filtering, the sums of a node and BalancedAllocation go by the total.
     """
-    request = pod_request(pod, BASE_RESOURCES)
-    if pod.spec.resources is None:
-        return request
-    of_containers = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, resources=None))
-    return request._replace(nonzero=pod_request(of_containers, BASE_RESOURCES).nonzero)
+    of_containers = pod | {"spec": {name: value for name, value in pod["spec"].items() if name != "resources"}}
+    return request_of(pod)._replace(nonzero=request_of(of_containers).nonzero)
 
 
 def _compare(cluster: ReplayedCluster, scoring: str, request: PodRequest, attempt: Attempt) -> Comparison:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cluster.control_plane import run_control_plane
-from tests.cluster.decision_replay import Comparison, compare
+from tests.cluster.decision_replay import Comparison, ReplayedCluster, compare, request_of
 from tests.cluster.scheduler import run_scheduler
 from tests.cluster.scheduler_log import VMODULE, Attempt, SchedulerLog
 from tests.cluster.scored_workload import make_node, varied_nodes, varied_pods
@@ -36,6 +36,7 @@ NEARLY_FULL = 0.85
 
 SAMPLED = "sampled"
 SAMPLES_A_SIZE = 8
+FURTHER = [{"cpu": cpu, "memory": "64Gi", "pods": "110"} for cpu in ("16", "64", "64", "64")]
 # By number of nodes: below 100 every node with room (two of the odd ones have none), then
 # max(100, nodes * (50 - nodes / 125) / 100), every division truncating. numFeasibleNodesToFind, schedule_one.go.
 SAMPLE_OF = {99: 97, 120: 100, 230: 112, 300: 144}
@@ -117,12 +118,9 @@ def samples(waves: Waves, comparisons: list[Comparison]) -> dict[int, list[Attem
     waves.leave(waves.present)
     attempts = {}
     for nodes in SAMPLE_OF:
-        names = [f"further-{number}" for number in range(len(waves.log.nodes), nodes)]
-        waves.join([make_node(name, {"cpu": "16", "memory": "64Gi", "pods": "110"}) for name in names])
-        first = len(waves.log.events)
-        names = [f"on-{nodes}-{number}" for number in range(SAMPLES_A_SIZE)]
-        waves.arrive([make_pod(name, {"cpu": "1"}, scheduler=SAMPLED) for name in names])
-        attempts[nodes] = [event for event in waves.log.events[first:] if isinstance(event, Attempt)]
+        numbers = range(len(waves.log.nodes), nodes)
+        waves.join([make_node(f"further-{number}", FURTHER[number % len(FURTHER)]) for number in numbers])
+        attempts[nodes] = attempts_at(waves, [{"cpu": "1"}] * SAMPLES_A_SIZE, f"on-{nodes}", SAMPLED)
     return attempts
 
 
@@ -131,13 +129,46 @@ def test_so_many_nodes_are_scored(samples: dict[int, list[Attempt]], nodes: int)
     assert [len(attempt.totals) for attempt in samples[nodes]] == [SAMPLE_OF[nodes]] * SAMPLES_A_SIZE
 
 
-@pytest.mark.parametrize("nodes", SAMPLE_OF)
-def test_each_sample_starts_where_the_last_one_ended(samples: dict[int, list[Attempt]], nodes: int) -> None:
-    in_turn = [node for attempt in samples[nodes] for node in attempt.totals]
-    feasible = len(set(in_turn))
+def test_a_sample_ends_before_the_next_node_with_room(waves: Waves, samples: dict[int, list[Attempt]]) -> None:
+    waves.leave(waves.present)
+    nodes = waves.api.list_nodes()
+    (everywhere,) = attempts_at(waves, [{}], "everywhere", SCORINGS[0])
+    small_and_large = [{"cpu": "30"}, {"cpu": "10m"}, {"cpu": "30"}] * SAMPLES_A_SIZE
 
-    assert len(in_turn) > 2 * feasible
-    assert in_turn[feasible:] == in_turn[:-feasible]
+    attempts = attempts_at(waves, small_and_large, "in-turn", SAMPLED)
+
+    order = list(everywhere.totals)  # in which the nodes are looked at, from where the next sample starts
+    cluster = ReplayedCluster(nodes)
+    start = 0
+    for attempt in attempts:
+        request = request_of(waves.pods[attempt.pod])
+        with_room = {cluster.names[row] for row in cluster.feasible(request)}
+        expected, start = sample(order, start, with_room, SAMPLE_OF[len(nodes)])
+        assert list(attempt.totals) == expected, attempt.pod
+        assert attempt.node is not None
+        cluster.place(attempt.pod, request, attempt.node)
+
+
+def sample(order: list[str], start: int, with_room: set[str], enough: int) -> tuple[list[str], int]:
+    """The nodes that are scored, and where the next search starts: at the first node with room that was not needed.
+
+    Source: pkg/scheduler/schedule_one.go (findNodesThatPassFilters stops when it has found one too many, and counts
+    the nodes without room that it passed on the way).
+    """
+    found: list[str] = []
+    for passed, node in enumerate(order[start:] + order[:start]):
+        if node in with_room:
+            if len(found) == enough:
+                return found, (start + passed) % len(order)
+            found.append(node)
+    return found, start
+
+
+def attempts_at(waves: Waves, requests: Sequence[dict[str, str]], prefix: str, scheduler: str) -> list[Attempt]:
+    """Let pods arrive; returns how each was placed."""
+    first = len(waves.log.events)
+    waves.arrive([make_pod(f"{prefix}-{number}", each, scheduler=scheduler) for number, each in enumerate(requests)])
+    return [event for event in waves.log.events[first:] if isinstance(event, Attempt)]
 
 
 def assert_agree(decisions: Sequence[Comparison]) -> None:
