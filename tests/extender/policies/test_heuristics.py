@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from extender.fragmentation import TypicalPods, fragmentation, fragmentation_tables
 from extender.placement import ANY_DEVICE, Candidates, NodeArrays, PodRequest, list_candidates
-from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS, RULES, Heuristic, Surroundings, fgd_score
+from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS, RULES, Heuristic, Surroundings
 from tests.clusters import GIB, Node, cluster_of, clusters, copy_of, pod_of, pods, typical_of, typical_pods
 
 PLENTY = 1000
@@ -351,11 +351,19 @@ def test_fgd_prefers_the_device_that_leaves_the_other_usable():
 
 
 def test_fgd_takes_a_change_that_is_only_rounding_for_none():
-    # With shares of a third, 1000 - 1000 * (1/3 + 1/3 + 1/3) need not be 0; just below 0 it would score 49.
-    assert fgd_score(0.0) == 50.0
-    typical = typical_of(*[(1000, 1, milli, 1 / 3) for milli in (300, 700, 1000)])
-    nodes = cluster_of(Node(8000, GIB, (700, 500, 300)), Node(8000, GIB, (1000,)))
-    assert Heuristic("fgd", typical).scores(nodes, pod_of(1000), everywhere(nodes)).tolist() == [50.0, 50.0]
+    # Useless before: the 1200 for the 2 pods of 7 that want a whole device. After: the 700 that are left for them, and
+    # for the other 5 the 200 on the first device. 2400 / 7 both times, but not in floats: the change is -6e-14, and
+    # anything below 0 would score 49.
+    nodes = cluster_of(Node(8000, GIB, (700, 500)))
+    typical = typical_of((1000, 1, 300, 5 / 7), (1000, 1, 1000, 2 / 7))
+    on_the_first = Candidates(np.array([0]), np.array([0]))
+    assert Heuristic("fgd", typical).scores(nodes, pod_of(1000, 0, 1, 500), on_the_first).tolist() == [50.0]
+
+
+def test_gpu_packing_keeps_its_bounds_on_nodes_with_many_devices():
+    idle, in_use = Node(8000, GIB, (1000,) * 20), Node(8000, GIB, (500, *(1000,) * 19))
+    nodes = cluster_of(idle, in_use, device_slots=20)
+    assert scores("gpu-packing", nodes, pod_of(gpu_count=19, gpu_milli=1000)) == [20.0, 33.0]
 
 
 def test_least_allocated_truncates_each_resource_and_their_mean():
