@@ -295,6 +295,16 @@ def with_resources(population: Population, count: int, generator: np.random.Gene
     )
 
 
+def without_further_resources(population: Population, count: int) -> Population:
+    """The first `count` resources, at least those that every cluster has."""
+    return replace(
+        population,
+        resources=population.resources[:count],
+        allocatable=population.allocatable[:, :count],
+        shapes=replace(population.shapes, request=population.shapes.request[:, :count]),
+    )
+
+
 def without_gpus(population: Population) -> Population:
     """The nodes without their devices, and the pods that ask for none.
 

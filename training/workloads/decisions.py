@@ -1,0 +1,134 @@
+"""What a cluster really asked: the extender's decision log as the pods of a workload.
+
+A folder holds the log, `decisions.jsonl`, and the nodes, `nodes.json` (from kubectl) or `nodes.csv`. The log was
+written for audits, so much of a workload is not in it:
+
+- **Durations.** A pod's own announcement (`expected_seconds`) is taken for its duration; where it made none, a
+  duration has to be assumed, the same for all. The population's name says for how many.
+- **Nodes.** Only the chosen one is named, so the nodes come from another file.
+- **Where a pod may run.** Selectors, affinity and taints are not recorded: every node admits every pod.
+- **Resources** beside CPU, memory and GPU have no names in the log and are left out.
+- **Containers.** A pod is taken for one container where scores count requests that are missing.
+- **Pods that never reached the extender**, since a single node was feasible or none: kube-scheduler does not ask then.
+
+A pod that was asked about several times, because it could not be placed or bound, arrives with the first question.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from extender.placement import GPU, WHOLE_DEVICE_MILLI
+from extender.telemetry.decision_log import DecisionRecord
+from training.workloads import csv_trace, kubectl
+from training.workloads.arrivals import DAY_SECONDS
+from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
+from training.workloads.base import BASE_RESOURCES, Population
+from training.workloads.tables import LARGEST, TraceError
+
+LOG_FILE = "decisions.jsonl"
+
+
+def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | None = None) -> Population:
+    """Read a decision log.
+
+    Args:
+        folder: holds `decisions.jsonl`, and `nodes.json` or `nodes.csv`.
+        assumed_seconds: the duration of pods that announced none.
+        prices: of nodes without a price.
+
+    Raises:
+        TraceError: a file is missing, or a line is no decision; the message names file, line and field.
+    """
+    path = folder / LOG_FILE
+    first: dict[str, DecisionRecord] = {}
+    torn = 0
+    for record in read_records(path):
+        if record is None:
+            torn += 1
+        else:
+            first.setdefault(record.uid or f"{record.namespace}/{record.pod}", record)
+    if not first:
+        raise TraceError(f"{path}: there is no decision in it")
+    records = list(first.values())
+    time = np.array([record.time for record in records])
+    announced = np.array([record.expected_seconds for record in records])
+    gpu_count = np.array([record.gpu_count for record in records])
+    gpu_milli = np.array([record.gpu_milli for record in records])
+    request = np.array([record.request[: len(BASE_RESOURCES)] for record in records])
+    request[:, GPU] = gpu_count * gpu_milli
+    nodes = read_nodes(folder)
+    lost = f" ({torn} torn lines skipped)" if torn else ""
+    population = assemble(
+        f"{path}, {len(nodes.devices)} nodes and {len(records)} pods of a decision log{lost}, "
+        f"{int((announced == 0).sum())} of which are assumed to run {assumed_seconds:g} s",
+        nodes,
+        PodColumns(
+            request,
+            gpu_count,
+            gpu_milli,
+            duration=np.where(announced > 0, announced, assumed_seconds),
+            priority=np.array([record.priority for record in records]),
+            arrival=time - time.min() // DAY_SECONDS * DAY_SECONDS,
+            expected=announced,
+        ),
+        prices=prices,
+    )
+    return count_unplaceable(population, path)
+
+
+def read_nodes(folder: Path) -> NodeColumns:
+    """The nodes that lie beside a log, with the base resources; raises TraceError."""
+    if (folder / kubectl.NODE_FILE).is_file():
+        return kubectl.read_nodes(folder / kubectl.NODE_FILE)
+    if (folder / csv_trace.NODE_FILE).is_file():
+        nodes, _, _ = csv_trace.read_nodes(folder / csv_trace.NODE_FILE)
+        return NodeColumns(
+            nodes.allocatable[:, : len(BASE_RESOURCES)], nodes.devices, nodes.model, nodes.pod_limit, nodes.price
+        )
+    raise TraceError(
+        f"{folder}: a decision log does not tell the nodes: expected {kubectl.NODE_FILE} (kubectl get nodes -o json) "
+        f"or {csv_trace.NODE_FILE} beside it"
+    )
+
+
+def read_records(path: Path) -> Iterator[DecisionRecord | None]:
+    """The records of a log; None for a line that a full disk has torn, which is no JSON.
+
+    Raises:
+        TraceError: there is no such file, or a line is JSON but no decision.
+    """
+    for number, line in enumerate(kubectl.read_bytes(path).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = msgspec.json.decode(line, type=DecisionRecord)
+        except msgspec.ValidationError as error:
+            raise TraceError(f"{path}:{number}: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            yield None
+            continue
+        if problem := _problem(record):
+            raise TraceError(f"{path}:{number}: {problem}")
+        yield record
+
+
+def _problem(record: DecisionRecord) -> str:
+    """What makes a record impossible, empty where nothing does."""
+    if len(record.request) < len(BASE_RESOURCES):
+        return f"request: {record.request} where an amount of each of {', '.join(BASE_RESOURCES)} was expected"
+    if any(not 0 <= amount <= LARGEST for amount in record.request):
+        return f"request: {record.request} where amounts of 0 or more were expected"
+    if not 0 <= record.time <= LARGEST:
+        return f"time: {record.time} where Unix seconds were expected"
+    if not (math.isfinite(record.expected_seconds) and 0 <= record.expected_seconds <= LARGEST):
+        return f"expected_seconds: {record.expected_seconds} where 0 or more was expected"
+    if not (0 <= record.gpu_count <= LARGEST // WHOLE_DEVICE_MILLI and 0 <= record.gpu_milli <= WHOLE_DEVICE_MILLI):
+        given = f"{record.gpu_count} and {record.gpu_milli}"
+        return f"gpu_count and gpu_milli: {given} where a number of GPUs and up to 1000 were expected"
+    if not csv_trace.LOWEST_PRIORITY <= record.priority <= csv_trace.HIGHEST_PRIORITY:
+        return f"priority: {record.priority} where a 32-bit number was expected"
+    return ""
