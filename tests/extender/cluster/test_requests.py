@@ -130,6 +130,14 @@ def test_on_a_node_what_a_pod_with_pod_level_requests_leaves_open_has_no_default
     assert on_a_node(**spec).nonzero.tolist() == [5000, GIB]
 
 
+def test_on_a_node_a_request_of_nothing_anywhere_in_such_a_pod_leaves_nothing_open() -> None:
+    at_pod_level = {"requests": {"cpu": "5"}}
+
+    spec = {"containers": [{}], "initContainers": [container(memory="0")], "resources": at_pod_level}
+
+    assert on_a_node(**spec).nonzero.tolist() == [5000, 0]
+
+
 def test_amounts_without_a_pod_are_those_of_one_container() -> None:
     asked = build_request({"memory": 5 * 10**9}, (0, 0), BASE_RESOURCES, priority=0, seconds=0.0)
 
