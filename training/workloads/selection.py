@@ -80,27 +80,16 @@ def load_population(arguments: WorkloadArguments, resources: int) -> Population:
             generator are given further ones; those that were recorded keep the first of theirs and are given none.
 
     Raises:
-        TraceError: the files of a source that was named are not there or not readable, or hold fewer resources.
+        TraceError: the files of a source that was named are not there or not readable, or hold fewer resources;
+            or arrivals are to be as recorded and were not.
         ValueError: the settings contradict each other.
     """
-    match arguments.source:
-        case "generated":
-            return generated.generate_population(arguments.generator, resources, arguments.prices)
-        case "csv" | "kubectl" | "decisions":
-            return _with_recorded_resources(_read_recorded(arguments), resources)
-    folder = None if arguments.source == "synthetic" else openb.find_traces(arguments.traces)
-    generator = np.random.default_rng(GENERATOR_SEED)
-    if folder is not None:
-        population = openb.read_population(folder, arguments.mix, arguments.prices)
-    elif arguments.source == "openb":
+    population = _load(arguments, resources)
+    if arguments.process == ArrivalProcess.TRACE and population.arrival is None:
         raise TraceError(
-            f"workload.source=openb, but no trace was found: name the folder with {openb.NODE_FILE} by "
-            f"workload.traces=… or {openb.TRACES_VARIABLE} (the README says where anyone gets it)"
+            f"workload.process=trace needs recorded arrivals, and there are none in {population.name}: choose "
+            "another workload.process, or one of the sources openb, csv, kubectl and decisions"
         )
-    else:
-        population = synthetic.generate_population(generator, arguments.prices)
-    if resources != len(BASE_RESOURCES):
-        population = with_resources(population, resources, generator)
     return population
 
 
@@ -125,6 +114,28 @@ def draw(
         knowledge=DurationKnowledge(arguments.durations_known),
         generator=generator,
     )
+
+
+def _load(arguments: WorkloadArguments, resources: int) -> Population:
+    match arguments.source:
+        case "generated":
+            return generated.generate_population(arguments.generator, resources, arguments.prices)
+        case "csv" | "kubectl" | "decisions":
+            return _with_recorded_resources(_read_recorded(arguments), resources)
+    folder = None if arguments.source == "synthetic" else openb.find_traces(arguments.traces)
+    generator = np.random.default_rng(GENERATOR_SEED)
+    if folder is not None:
+        population = openb.read_population(folder, arguments.mix, arguments.prices)
+    elif arguments.source == "openb":
+        raise TraceError(
+            f"workload.source=openb, but no trace was found: name the folder with {openb.NODE_FILE} by "
+            f"workload.traces=… or {openb.TRACES_VARIABLE} (the README says where anyone gets it)"
+        )
+    else:
+        population = synthetic.generate_population(generator, arguments.prices)
+    if resources != len(BASE_RESOURCES):
+        population = with_resources(population, resources, generator)
+    return population
 
 
 def _read_recorded(arguments: WorkloadArguments) -> Population:

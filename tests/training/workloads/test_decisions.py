@@ -1,0 +1,125 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from extender.telemetry.decision_log import DecisionLog, DecisionRecord
+from tests.training.workloads.test_kubectl import node
+from training.workloads.base import Population
+from training.workloads.decisions import LOG_FILE, read_population
+from training.workloads.tables import TraceError
+
+GIB = 1024**3
+MIDNIGHT = 1_795_219_200.0  # 2026-11-21
+NODES = "name,cpu,memory,gpus,gpu_model,price\na,8,32Gi,2,T4,2.5\n"
+
+
+def record(**changes: Any) -> DecisionRecord:
+    plain = {
+        "time": MIDNIGHT + 60.0,
+        "namespace": "default",
+        "pod": "p",
+        "uid": "uid-p",
+        "request": [500, GIB, 250],
+        "gpu_count": 1,
+        "gpu_milli": 250,
+        "priority": 1000,
+        "expected_seconds": 0.0,
+        "candidates": 2,
+        "chosen": "a",
+        "rung": "policy",
+        "scores": [("a", 1.0)],
+        "policy": "best-fit",
+        "latency": 0.001,
+    }
+    return DecisionRecord(**plain | changes)
+
+
+def line(**changes: Any) -> str:
+    return msgspec.json.encode(record(**changes)).decode()
+
+
+def read(folder: Path, *lines: str, nodes: str | None = NODES) -> Population:
+    (folder / LOG_FILE).write_text("\n".join(lines) + "\n")
+    if nodes is not None:
+        (folder / "nodes.csv").write_text(nodes)
+    return read_population(folder, assumed_seconds=600.0)
+
+
+def test_what_the_extender_writes_is_read(tmp_path):
+    log = DecisionLog(tmp_path / LOG_FILE, 0.01, lambda outcome, count: None)
+    log.start()
+    log.append(record())
+    log.stop()
+    (tmp_path / "nodes.csv").write_text(NODES)
+    population = read_population(tmp_path, assumed_seconds=600.0)
+    assert population.shapes.request.tolist() == [[500, GIB, 250]]
+    assert population.priority.tolist() == [1000]
+    assert population.arrival.tolist() == [60.0]
+
+
+def test_a_duration_is_what_the_pod_announced_or_what_is_assumed(tmp_path):
+    population = read(tmp_path, line(), line(uid="uid-q", expected_seconds=90.0))
+    assert population.duration.tolist() == [600.0, 90.0]
+    assert population.expected.tolist() == [0.0, 90.0]
+    assert "1 of which are assumed to run 600 s" in population.name
+
+
+def test_a_pod_asked_about_again_arrives_with_the_first_question(tmp_path):
+    population = read(tmp_path, line(), line(time=MIDNIGHT + 70.0), line(time=MIDNIGHT + 80.0, uid="uid-q"))
+    assert population.arrival.tolist() == [60.0, 80.0]
+
+
+def test_the_nodes_may_come_from_kubectl(tmp_path):
+    (tmp_path / "nodes.json").write_text(json.dumps({"kind": "List", "items": [node(), node("b")]}))
+    assert read(tmp_path, line(), nodes=None).devices.tolist() == [2, 2]
+
+
+def test_the_nodes_may_come_from_a_csv_file(tmp_path):
+    population = read(tmp_path, line())
+    assert population.price.tolist() == [2.5]
+    assert population.models == ("", "T4")
+
+
+def test_without_nodes_there_is_no_population(tmp_path):
+    with pytest.raises(TraceError, match=r"does not tell the nodes: expected nodes\.json .* or nodes\.csv beside it"):
+        read(tmp_path, line(), nodes=None)
+
+
+def test_further_resources_have_no_names_and_are_left_out(tmp_path):
+    assert read(tmp_path, line(request=[500, GIB, 250, 7])).resources == ("cpu", "memory", "gpu")
+
+
+def test_a_torn_line_is_skipped_and_counted(tmp_path):
+    population = read(tmp_path, line()[:40], line())
+    assert len(population.shape) == 1
+    assert "1 torn lines skipped" in population.name
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ('{"time": 1}', r"decisions\.jsonl:2: Object missing required field `namespace`"),
+        (line(request=[1, 2]), r"decisions\.jsonl:2: request: \[1, 2\] where an amount of each of cpu, memory, gpu"),
+        (line(request=[-1, 2, 3]), r"decisions\.jsonl:2: request: \[-1, 2, 3\] where amounts of 0 or more"),
+        (line(time=-5.0), r"decisions\.jsonl:2: time: -5\.0 where Unix seconds"),
+        (line(expected_seconds=-5.0), r"decisions\.jsonl:2: expected_seconds: -5\.0 where 0 or more"),
+        (line(gpu_milli=2000), r"decisions\.jsonl:2: gpu_count and gpu_milli: 1 and 2000 where"),
+        (line(priority=2**40), r"decisions\.jsonl:2: priority: 1099511627776 where a 32-bit number"),
+    ],
+)
+def test_a_line_that_is_no_decision_is_named(tmp_path, second, message):
+    with pytest.raises(TraceError, match=message):
+        read(tmp_path, line(), second)
+
+
+def test_an_empty_log_is_refused(tmp_path):
+    with pytest.raises(TraceError, match=r"decisions\.jsonl: there is no decision in it"):
+        read(tmp_path, "")
+
+
+def test_a_missing_log_is_named(tmp_path):
+    with pytest.raises(TraceError, match=r"decisions\.jsonl: no such file"):
+        read_population(tmp_path, assumed_seconds=600.0)
