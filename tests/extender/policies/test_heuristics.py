@@ -351,13 +351,12 @@ def test_fgd_prefers_the_device_that_leaves_the_other_usable():
 
 
 def test_fgd_takes_a_change_that_is_only_rounding_for_none():
-    # Useless before: the 1200 for the 2 pods of 7 that want a whole device. After: the 700 that are left for them, and
-    # for the other 5 the 200 on the first device. 2400 / 7 both times, but not in floats: the change is -6e-14, and
-    # anything below 0 would score 49.
-    nodes = cluster_of(Node(8000, GIB, (700, 500)))
-    typical = typical_of((1000, 1, 300, 5 / 7), (1000, 1, 1000, 2 / 7))
+    # 4 of 7 pods want a whole device and can use nothing, 3 of 7 can use half a device: 4 * 3200 + 3 * 600 sevenths are
+    # useless before and 4 * 2900 + 3 * 1000 after. That is the same, but in floats 5e-13 more, which would score 49.
+    nodes = cluster_of(Node(8000, GIB, (700, 500, 700, 300, 700, 300)))
+    typical = typical_of((1000, 1, 1000, 4 / 7), (1000, 1, 500, 3 / 7))
     on_the_first = Candidates(np.array([0]), np.array([0]))
-    assert Heuristic("fgd", typical).scores(nodes, pod_of(1000, 0, 1, 500), on_the_first).tolist() == [50.0]
+    assert Heuristic("fgd", typical).scores(nodes, pod_of(1000, 0, 1, 300), on_the_first).tolist() == [50.0]
 
 
 def test_gpu_packing_keeps_its_bounds_on_nodes_with_many_devices():
