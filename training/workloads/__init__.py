@@ -1,1 +1,1 @@
-"""Where nodes and pods come from: public traces and generators, all as a `Population` that workloads are drawn from."""
+"""Where nodes and pods come from: traces, recordings and generators, each a `Population` to draw workloads from."""

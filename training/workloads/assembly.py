@@ -143,7 +143,8 @@ def assemble(
     requests = np.column_stack([pods.request[:, [CPU, MEMORY]], pods.gpu_count, pods.gpu_milli])
     keys = np.column_stack([requests, pods.request[:, GPU + 1 :], nonzero, constraint])
     _, first, shape = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    admits = admitted[constraint[first]]
+    pod_limit = np.full(count, PODS_PER_NODE) if nodes.pod_limit is None else nodes.pod_limit
+    admits = admitted[constraint[first]] & (pod_limit > 0)
 
     names = [UNKNOWN_MODEL] * count if nodes.model is None else list(nodes.model)
     models = (UNKNOWN_MODEL, *sorted(set(names) - {UNKNOWN_MODEL}))
@@ -157,7 +158,7 @@ def assemble(
         devices=nodes.devices,
         models=models,
         model=model,
-        pod_limit=np.full(count, PODS_PER_NODE) if nodes.pod_limit is None else nodes.pod_limit,
+        pod_limit=pod_limit,
         price=price,
         shapes=PodShapes(
             request=pods.request[first],

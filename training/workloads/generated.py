@@ -294,8 +294,8 @@ def fill_classes(shares: FloatArray, frequency: FloatArray, generator: np.random
     """
     chosen = np.zeros(len(frequency), np.int64)
     filled = np.zeros(len(shares))
-    for template, weight in enumerate(frequency):
-        lacking = shares * frequency[: template + 1].sum() - filled
+    for template, (weight, total) in enumerate(zip(frequency, np.cumsum(frequency), strict=True)):
+        lacking = shares * total - filled
         lacking += np.where(shares > 0, CHANCE * weight * generator.random(len(shares)), -np.inf)
         chosen[template] = np.argmax(lacking)
         filled[chosen[template]] += weight

@@ -51,6 +51,13 @@ def test_of_the_public_trace_days_116_to_148_are_used(openb_traces):
     assert (record.start / DAY_SECONDS).tolist() == list(range(116, 149))
 
 
+def test_resampled_pods_of_the_public_trace_keep_its_hours(openb_traces):
+    arrival = read_population(openb_traces).arrival
+    drawn, _ = resample(arrival, np.arange(len(arrival)), MANY, np.random.default_rng(0))
+    hours, recorded = rhythm_of(arrival[drawn]).hour_weights, rhythm_of(arrival).hour_weights
+    assert np.corrcoef(hours, recorded)[0, 1] > 0.98
+
+
 def test_a_record_of_hours_is_cut_into_eighths():
     record = usable_record(np.linspace(1000.0, 9000.0, 50))
     assert record.seconds == 1000.0

@@ -125,6 +125,10 @@ def test_a_taint_that_only_prefers_keeps_nobody_off(tmp_path):
     assert read(tmp_path, [NODE | {"taints": "gpu:PreferNoSchedule"}], [POD]).admits.tolist() == [[True]]
 
 
+def test_a_node_that_takes_no_pods_admits_none(tmp_path):
+    assert read(tmp_path, [NODE, NODE | {"name": "b", "pods": "0"}], [POD]).admits.tolist() == [[True, False]]
+
+
 def test_pods_that_fit_nowhere_are_counted_in_the_name(tmp_path):
     population = read(tmp_path, [NODE], [POD, POD | {"name": "q", "cpu": "9"}])
     assert population.name.endswith("1 nodes and 2 pods read from nodes.csv and pods.csv, 1 of which fit on no node")
