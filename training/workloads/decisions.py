@@ -27,6 +27,7 @@ from training.workloads import csv_trace, kubectl
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
 from training.workloads.base import BASE_RESOURCES, Population
+from training.workloads.kubernetes_objects import read_bytes
 from training.workloads.tables import LARGEST, TraceError
 
 LOG_FILE = "decisions.jsonl"
@@ -101,7 +102,7 @@ def read_records(path: Path) -> Iterator[DecisionRecord | None]:
     Raises:
         TraceError: there is no such file, or a line is JSON but no decision.
     """
-    for number, line in enumerate(kubectl.read_bytes(path).split(b"\n"), start=1):
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:

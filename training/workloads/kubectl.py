@@ -16,18 +16,14 @@ constraints evaluated as kube-scheduler does (`constraints`), with these reading
 - The GPU model is the node's label `nvidia.com/gpu.product` or one of its like (`MODEL_LABELS`).
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
 
-import msgspec
 import numpy as np
-from msgspec import Struct, field
 
-from extender import quantity, wire
+from extender import quantity
 from extender.cluster import requests
 from extender.cluster.requests import RequestError
 from extender.placement import PodRequest
@@ -36,6 +32,7 @@ from training.workloads.arrivals import DAY_SECONDS, FloatArray
 from training.workloads.assembly import PODS_PER_NODE, NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
 from training.workloads.base import BASE_RESOURCES, RESOURCES_AT_MOST, Population
 from training.workloads.constraints import NAME_FIELD, Constraint, Place, Requirement, Taint, Toleration, admitted_nodes
+from training.workloads.kubernetes_objects import RecordedNode, RecordedPod, SelectorTerm, read_objects
 from training.workloads.tables import LARGEST, TraceError
 
 NODE_FILE, POD_FILE = "nodes.json", "pods.json"
@@ -47,134 +44,6 @@ MODEL_LABELS = (  # GPU feature discovery's, then those of two clouds' node pool
 UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", effect="NoSchedule")
 OWNERS_TIED_TO_A_NODE = frozenset({"DaemonSet", "Node"})  # a static pod's owner is its node
 PODS_RESOURCE = "pods"
-
-Decoded = TypeVar("Decoded")
-Time = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class OwnerReference(Struct, rename="camel", gc=False):
-    """metav1.OwnerReference."""
-
-    kind: str = ""
-
-
-class RecordedMeta(wire.ObjectMeta, rename="camel", gc=False):
-    """metav1.ObjectMeta with what a trace needs of it."""
-
-    labels: dict[str, str] | None = None
-    creation_timestamp: Time | None = None
-    owner_references: list[OwnerReference] | None = None
-
-
-class SelectorRequirement(Struct, rename="camel", gc=False):
-    """v1.NodeSelectorRequirement."""
-
-    key: str
-    operator: str
-    values: list[str] | None = None
-
-
-class SelectorTerm(Struct, rename="camel", gc=False):
-    """v1.NodeSelectorTerm."""
-
-    match_expressions: list[SelectorRequirement] | None = None
-    match_fields: list[SelectorRequirement] | None = None
-
-
-class NodeSelector(Struct, rename="camel", gc=False):
-    """v1.NodeSelector."""
-
-    node_selector_terms: list[SelectorTerm]
-
-
-class NodeAffinity(Struct, rename={"required": "requiredDuringSchedulingIgnoredDuringExecution"}, gc=False):
-    """v1.NodeAffinity, without preferences."""
-
-    required: NodeSelector | None = None
-
-
-class Affinity(Struct, rename="camel", gc=False):
-    """v1.Affinity, without what is about other pods."""
-
-    node_affinity: NodeAffinity | None = None
-
-
-class PodToleration(Struct, rename="camel", gc=False):
-    """v1.Toleration."""
-
-    key: str = ""
-    operator: str = "Equal"
-    value: str = ""
-    effect: str = ""
-
-
-class RecordedPodSpec(wire.PodSpec, rename="camel", gc=False):
-    """v1.PodSpec with what says where the pod may run."""
-
-    node_selector: dict[str, str] | None = None
-    affinity: Affinity | None = None
-    tolerations: list[PodToleration] | None = None
-
-
-class Terminated(Struct, rename="camel", gc=False):
-    """v1.ContainerStateTerminated."""
-
-    finished_at: Time | None = None
-
-
-class ContainerState(Struct, rename="camel", gc=False):
-    """v1.ContainerState."""
-
-    terminated: Terminated | None = None
-
-
-class ContainerStatus(Struct, rename="camel", gc=False):
-    """v1.ContainerStatus."""
-
-    state: ContainerState = field(default_factory=ContainerState)
-
-
-class RecordedPodStatus(wire.PodStatus, rename="camel", gc=False):
-    """v1.PodStatus with its times."""
-
-    start_time: Time | None = None
-    container_statuses: list[ContainerStatus] | None = None
-
-
-class RecordedPod(wire.Pod, rename="camel", gc=False):
-    """v1.Pod as it was recorded."""
-
-    metadata: RecordedMeta = field(default_factory=RecordedMeta)
-    spec: RecordedPodSpec = field(default_factory=RecordedPodSpec)
-    status: RecordedPodStatus = field(default_factory=RecordedPodStatus)
-
-
-class NodeTaint(Struct, rename="camel", gc=False):
-    """v1.Taint."""
-
-    key: str
-    effect: str
-    value: str = ""
-
-
-class NodeSpec(Struct, rename="camel", gc=False):
-    """v1.NodeSpec."""
-
-    taints: list[NodeTaint] | None = None
-    unschedulable: bool = False
-
-
-class RecordedNode(wire.Node, rename="camel", gc=False):
-    """v1.Node as it was recorded."""
-
-    metadata: RecordedMeta = field(default_factory=RecordedMeta)
-    spec: NodeSpec = field(default_factory=NodeSpec)
-
-
-class RecordedList(Struct, rename="camel", gc=False):
-    """v1.List of whatever kinds."""
-
-    items: list[msgspec.Raw]
 
 
 def read_population(path: Path, prices: NodePrices | None = None) -> Population:
@@ -227,34 +96,6 @@ def read_nodes(path: Path) -> NodeColumns:
     if not nodes:
         raise TraceError(f"{path}: there is no node: expected what kubectl get nodes -o json prints")
     return node_columns(nodes, [], BASE_RESOURCES)[0]
-
-
-def read_objects(paths: Sequence[Path]) -> tuple[list[tuple[str, RecordedNode]], list[tuple[str, RecordedPod]]]:
-    """Read nodes and pods, each with where it was found; raises TraceError."""
-    nodes, pods = [], []
-    for path in paths:
-        for index, raw in enumerate(_decode(path, "", read_bytes(path), RecordedList).items):
-            where = f"{path}: items[{index}]"
-            kind = _decode(path, where, raw, wire.AnyObject).kind
-            if kind == "Node":
-                node = _decode(path, where, raw, RecordedNode)
-                nodes.append((f"{where} (node {node.metadata.name})", node))
-            elif kind == "Pod":
-                pod = _decode(path, where, raw, RecordedPod)
-                pods.append((f"{where} (pod {pod.metadata.namespace}/{pod.metadata.name})", pod))
-            else:
-                raise TraceError(f"{where}.kind: {kind!r} where Node or Pod was expected")
-    return nodes, pods
-
-
-def read_bytes(path: Path) -> bytes:
-    """Read a file; raises TraceError."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise TraceError(f"{path}: no such file") from None
-    except OSError as error:
-        raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def named_resources(path: Path, pods: Sequence[RecordedPod]) -> tuple[str, ...]:
@@ -404,27 +245,3 @@ def end_of(pod: RecordedPod) -> datetime | None:
         if status.state.terminated is not None and status.state.terminated.finished_at is not None
     ]
     return max(finished, default=None)
-
-
-def _decode(path: Path, where: str, raw: bytes | msgspec.Raw, kind: type[Decoded]) -> Decoded:
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        _refuse(f"{where or path}: {error}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse(f"{path}{_line_of_error(bytes(raw))}: {error}")
-
-
-def _line_of_error(content: bytes) -> str:
-    """Line and column of what is wrong with JSON, `:3:14`; empty where that cannot be told."""
-    try:
-        json.loads(content)
-    except json.JSONDecodeError as error:
-        return f":{error.lineno}:{error.colno}"
-    except (UnicodeDecodeError, RecursionError):
-        return ""
-    return ""
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TraceError(message)
