@@ -252,6 +252,14 @@ def release(nodes: NodeArrays, pod: PodRequest, row: int, taken: int) -> None:
             nodes.device_free[row, index] += pod.gpu_milli
 
 
+def return_to(nodes: NodeArrays, pod: PodRequest, row: int, taken: int) -> None:
+    """Undo `release`: put the pod back on the node, on the devices that it had."""
+    _count(nodes, pod, row, 1)
+    for index in range(nodes.device_free.shape[1]):
+        if (taken >> index) & 1:
+            nodes.device_free[row, index] -= pod.gpu_milli
+
+
 def _count(nodes: NodeArrays, pod: PodRequest, row: int, sign: int) -> None:
     for resource in range(pod.request.shape[0]):
         nodes.requested[row, resource] += sign * pod.request[resource]
@@ -271,5 +279,6 @@ COMPILABLE: tuple[Any, ...] = (
     _count,
     occupy,
     release,
+    return_to,
 )
 """What the simulator compiles, callees before callers."""

@@ -21,18 +21,9 @@ import numpy as np
 
 from extender.policies.base import Policy
 from training.replay.manifests import Manifest, node_manifest, node_name, pod_manifest
-from training.simulator.episodes import episode_of
-from training.simulator.event_loop import (
-    ARRIVED,
-    DECISION,
-    NOW,
-    NOWHERE,
-    advance,
-    head_of_queue,
-    nodes_of,
-    place,
-    request_of,
-)
+from training.simulator.event_loop import place
+from training.simulator.scheduling import SchedulerArguments, decisions, prepare
+from training.simulator.state import ARRIVED, NOW, pod_request_of
 from training.workloads.base import Workload
 
 START_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 30.0, 10.0, 10.0
@@ -97,26 +88,21 @@ def half_full_cluster(workload: Workload, policy: Policy) -> tuple[list[Manifest
     Raises:
         ValueError: the workload ends before its second half has a decision.
     """
-    episode = episode_of(workload)
-    limit = 2 * len(workload.allocatable)
-    while True:
-        state, candidates = advance(episode, limit)
-        if state != DECISION:
-            raise ValueError(f"a workload of {len(workload)} pods left nothing to decide; use more pods")
+    episode = prepare(workload, SchedulerArguments())
+    pods = episode.pods
+    for pod, candidates in decisions(episode, np.random.default_rng(0)):
         if episode.counters[ARRIVED] >= len(workload) // 2:
             break
-        scores = policy.scores(nodes_of(episode), request_of(episode, head_of_queue(episode)), candidates)
+        scores = policy.scores(episode.cluster.nodes, pod_request_of(episode, pod), candidates)
         best = int(np.argmax(scores))
-        place(episode, candidates.rows[best], candidates.devices[best])
-    running = [
-        pod
-        for pod in range(int(episode.counters[ARRIVED]))
-        if episode.node[pod] != NOWHERE and episode.started[pod] + workload.duration[pod] > episode.clock[NOW]
-    ]
+        place(episode, pod, candidates.rows[best], candidates.devices[best])
+    else:
+        raise ValueError(f"a workload of {len(workload)} pods left nothing to decide; use more pods")
+    running = np.flatnonzero(pods.finishes > episode.clock[NOW])
     objects = [node_manifest(workload, row) for row in range(len(workload.allocatable))]
-    objects += [pod_manifest(workload, pod, int(episode.node[pod])) for pod in running]
+    objects += [pod_manifest(workload, int(there), int(pods.node[there])) for there in running]
     names = [node_name(row) for row in np.unique(candidates.rows)]
-    return objects, pod_manifest(workload, int(head_of_queue(episode))), names
+    return objects, pod_manifest(workload, pod), names
 
 
 @contextmanager

@@ -19,15 +19,15 @@ from pydantic import Field
 
 from extender.features import feature_count
 from training.simulator import stepping
-from training.simulator.episodes import DEVICE_SLOTS, allocate, load, view
-from training.simulator.event_loop import FORCED, NOW, PLACED, PODS, WAITING_SECONDS
+from training.simulator.episodes import allocate, arrays_of, load, view
+from training.simulator.scheduling import SchedulerArguments, order_of, settings_of
+from training.simulator.state import FORCED, NOW, PLACED, WAITING
 from training.simulator.stepping import CLUSTER_FEATURES
 from training.workloads.base import ArrivalProcess, Population, Workload, draw_workload
 
 Observation = dict[str, NDArray[np.float32]]
 WorkloadSource = Callable[[np.random.Generator], Workload]
 
-TYPICAL_AT_MOST = 48
 RESETS_AT_MOST = 100
 
 
@@ -94,15 +94,9 @@ class SimulatorBatch:
         self._source = source
         self._generators = [np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(batch)]
         sample = source(np.random.default_rng(seed))
-        self._episodes = allocate(
-            batch,
-            nodes=arguments.nodes,
-            resources=arguments.num_resources,
-            shapes=len(sample.shapes),
-            pods=arguments.pods,
-            typical=TYPICAL_AT_MOST,
-            device_slots=max(DEVICE_SLOTS, int(sample.devices.max(initial=0))),
-        )
+        self._scheduler = SchedulerArguments()
+        self._settings = settings_of(self._scheduler, arguments.nodes)
+        self._episodes = allocate(batch, sample)
         limit = 2 * arguments.nodes
         self.features = np.zeros((batch, limit, feature_count(arguments.num_resources)), np.float32)
         self.mask = np.zeros((batch, limit), np.float32)
@@ -110,6 +104,8 @@ class SimulatorBatch:
         self.counts = np.zeros(batch, np.int64)
         self._rows = np.zeros((batch, limit), np.int64)
         self._devices = np.zeros((batch, limit), np.int64)
+        self._feasible = np.zeros(arguments.nodes, np.int64)
+        self._undrawn = np.random.default_rng(seed)  # only preemption draws, and training episodes have none
         self.partial = np.zeros(batch, np.bool_)
         self.returns = np.zeros(batch)
         self.lengths = np.zeros(batch, np.int64)
@@ -145,7 +141,9 @@ class SimulatorBatch:
         """
         generator = self._generators[index]
         for _ in range(RESETS_AT_MOST):
-            load(view(self._episodes, index), self._source(generator))
+            workload = self._source(generator)
+            order = order_of(workload, self._scheduler.ordering)
+            load(view(self._episodes, index), workload, self._settings, order)
             self.counts[index] = stepping.begin(
                 self._episodes,
                 index,
@@ -156,6 +154,7 @@ class SimulatorBatch:
                 self.cluster,
                 self._rows,
                 self._devices,
+                self._feasible,
             )
             self.partial[index] = skip > 0
             if self.counts[index] > 0:
@@ -184,8 +183,10 @@ class SimulatorBatch:
             self._rows,
             self._devices,
             self.counts,
+            self._feasible,
             rewards,
             finished,
+            self._undrawn,
             self.arguments.waiting_unit_seconds,
             self.arguments.fragmentation_weight,
             self.discount,
@@ -197,27 +198,28 @@ class SimulatorBatch:
     def summary(self, index: int) -> dict[str, float]:
         """What a finished episode came to."""
         episode = view(self._episodes, index)
-        counters = episode.counters
+        counters, pods = episode.counters, self.arguments.pods
         return {
-            "mean_wait_seconds": float(episode.clock[WAITING_SECONDS] / counters[PODS]),
+            "mean_wait_seconds": float(episode.clock[1 + WAITING] / pods),
             "placed": int(counters[PLACED]),
             "forced": int(counters[FORCED]),
-            "unfinished": int(counters[PODS] - counters[PLACED]),
+            "unfinished": int(pods - counters[PLACED]),
             "seconds": float(episode.clock[NOW]),
         }
 
     def state(self) -> dict[str, Any]:
         """A copy of everything that `restore` needs to go on exactly here."""
-        arrays = {f"episodes/{name}": array.copy() for name, array in self._episodes._asdict().items()}
+        arrays = {f"episodes/{name}": array.copy() for name, array in arrays_of(self._episodes).items()}
         for name in ("features", "mask", "cluster", "counts", "_rows", "_devices", "partial", "returns", "lengths"):
             arrays[name] = getattr(self, name).copy()
         return {"arrays": arrays, "generators": [generator.bit_generator.state for generator in self._generators]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
+        episodes = arrays_of(self._episodes)
         for name, array in state["arrays"].items():
             if name.startswith("episodes/"):
-                getattr(self._episodes, name.removeprefix("episodes/"))[:] = array
+                episodes[name.removeprefix("episodes/")][:] = array
             else:
                 getattr(self, name)[:] = array
         for generator, generator_state in zip(self._generators, state["generators"], strict=True):

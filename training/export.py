@@ -18,7 +18,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from extender.features import SCHEMA_VERSION, TypicalPods, feature_names
+from extender.features import SCHEMA_VERSION, feature_names
+from extender.fragmentation import TypicalPods
 from extender.policies.onnx import INPUT, MAX_BYTES, OUTPUT, OnnxPolicy, PolicyMetadata, TypicalPodRecord
 from training.networks import ScoreNetwork
 
@@ -45,6 +46,7 @@ def export_policy(
     *,
     resources: tuple[str, ...],
     typical: TypicalPods,
+    models: tuple[str, ...],
     algorithm: str,
     config_digest: str,
     workload: str,
@@ -57,6 +59,7 @@ def export_policy(
         path: the file to write; it appears whole or not at all.
         resources: names, in the order of the features.
         typical: the workload's typical pods.
+        models: names of the GPU models that `typical.admits` is about.
         algorithm: what trained it.
         config_digest: SHA-256 of the training configuration.
         workload: what it was trained on.
@@ -93,8 +96,8 @@ def export_policy(
         feature_names=names,
         resources=resources,
         typical_pods=tuple(
-            TypicalPodRecord(int(cpu), int(count), int(milli), float(share))
-            for cpu, count, milli, share in zip(*typical, strict=True)
+            TypicalPodRecord(int(cpu), int(count), int(milli), float(share), _named(admits, models))
+            for cpu, count, milli, share, admits in zip(*typical, strict=True)
             if share > 0
         ),
         algorithm=algorithm,
@@ -158,3 +161,10 @@ def check_parity(network: nn.Module, policy: OnnxPolicy, features: int) -> None:
         difference = float(np.abs(policy.score_features(candidates) - wanted).max())
         if difference > PARITY_TOLERANCE:
             raise ValueError(f"exported scores differ by {difference:.2g} from the network's at {rows} candidates")
+
+
+def _named(admits: np.ndarray, models: tuple[str, ...]) -> tuple[str, ...]:
+    """The GPU models that a typical pod admits by name, empty where it admits all."""
+    if admits.all():
+        return ()
+    return tuple(model for model, admitted in zip(models, admits, strict=True) if admitted and model)

@@ -192,6 +192,7 @@ def run(config: Config) -> None:
         policy_file,
         resources=population.resources,
         typical=typical_pods(population.shapes, population.shape),
+        models=population.models,
         algorithm=config.algorithm.name,
         config_digest=config.digest(),
         workload=population.name,

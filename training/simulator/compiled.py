@@ -7,16 +7,28 @@ named by the content of every file that takes part. Import this module before an
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba.core import config
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
 
-from extender import features, placement
+from extender import elementwise, features, fragmentation, placement
 from extender.policies import heuristics
 
-COMPILED_MODULES = (placement, features, heuristics)
+COMPILED_MODULES = (placement, fragmentation, features, heuristics)
+
+INNER_LOOP = {
+    # An episode is some sixty arrays. Merged into their caller, functions need not be handed all of them; and without
+    # numba's reference counts, which take most of the time otherwise, they may not allocate any.
+    "forceinline": True,
+    "_nrt": False,
+    # No divisor is ever 0: the functions see to that themselves, for numpy's sake too.
+    "error_model": "numpy",
+}
+"""How the functions of the inner loop are compiled."""
 
 
 def cache_directory() -> Path:
@@ -25,17 +37,39 @@ def cache_directory() -> Path:
         os.environ.get("STOWAGE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stowage"
     )
     digest = hashlib.sha256(numba.__version__.encode())
-    sources = [Path(str(module.__file__)) for module in COMPILED_MODULES]
+    sources = [Path(str(module.__file__)) for module in (elementwise, *COMPILED_MODULES)]
     sources += sorted(Path(__file__).parent.glob("*.py"))
     for source in sources:
         digest.update(source.read_bytes())
     return Path(root) / "numba" / digest.hexdigest()[:16]
 
 
+def _where_for_numbers(condition: Any, yes: Any, no: Any) -> Callable[..., Any]:
+    def choose(condition: Any, yes: Any, no: Any) -> Any:
+        return yes if condition else no
+
+    return choose
+
+
 def _make_callable_from_compiled_code() -> None:
+    overload(elementwise.where)(_where_for_numbers)
     for module in COMPILED_MODULES:
         for function in module.COMPILABLE:
-            register_jitable(function)
+            register_jitable(**INNER_LOOP)(function)
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """Compile a function of the inner loop.
+
+    It may not allocate arrays, but may call functions that do (`outer`). One that returns arrays hands them out without
+    counting the reference, so only other functions of the inner loop may call it.
+    """
+    return numba.njit(cache=True, **INNER_LOOP)(function)
+
+
+def outer(function: Callable[..., Any]) -> Any:
+    """Compile any other function; said in full, because numba hands the caller's settings down."""
+    return numba.njit(cache=True, forceinline=False, _nrt=True)(function)
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):

@@ -3,20 +3,34 @@
 A batch is an `Episode` whose arrays have a leading dimension; `view` gives one of its episodes without copying.
 """
 
-import numpy as np
-from numba import njit
+from typing import Any
 
-from extender.placement import ABSENT_DEVICE, WHOLE_DEVICE_MILLI
-from training.simulator.event_loop import CLOCKS, COUNTERS, PODS, Episode, start
-from training.workloads.base import Workload
+import numpy as np
+
+from extender.fragmentation import FragmentationTables, fragmentation_tables
+from extender.placement import GPU_POD_CLASSES, NodeArrays, empty_nodes
+from training.simulator.compiled import outer
+from training.simulator.event_loop import start
+from training.simulator.heap import Heap
+from training.simulator.state import COUNTERS, RESOURCES, SETTINGS, Cluster, Episode, Pods, Shapes
+from training.workloads.base import FloatArray, Workload
 
 DEVICE_SLOTS = 8  # the largest GPU node of the known traces; wider nodes widen the arrays of their episodes
+BEYOND_ALL_CPU = np.iinfo(np.int64).max
 
 
-def allocate(
-    batch: int, *, nodes: int, resources: int, shapes: int, pods: int, typical: int, device_slots: int = DEVICE_SLOTS
-) -> Episode:
-    """Empty arrays for `batch` episodes of at most this size."""
+def allocate(batch: int, workload: Workload, *, sampled: bool = False) -> Episode:
+    """Empty arrays for `batch` episodes of the size of this workload.
+
+    Args:
+        batch: number of episodes.
+        workload: a sample; others may have fewer typical pods, everything else has to be of the same size.
+        sampled: whether the clock is to be kept at each arrival.
+    """
+    nodes, resources = workload.allocatable.shape
+    pods, shapes = len(workload), len(workload.shapes)
+    slots = max(DEVICE_SLOTS, int(workload.devices.max(initial=0)))
+    tables = fragmentation_tables(workload.typical)
 
     def integers(*dimensions: int) -> np.ndarray:
         return np.zeros((batch, *dimensions), dtype=np.int64)
@@ -24,115 +38,227 @@ def allocate(
     def floats(*dimensions: int) -> np.ndarray:
         return np.zeros((batch, *dimensions), dtype=np.float64)
 
+    def booleans(*dimensions: int) -> np.ndarray:
+        return np.zeros((batch, *dimensions), dtype=np.bool_)
+
+    def heap() -> Heap:
+        return Heap(floats(pods), integers(pods), integers(pods), integers(1))
+
     return Episode(
-        allocatable=integers(nodes, resources),
-        requested=integers(nodes, resources),
-        device_free=integers(nodes, device_slots),
-        fragmented=floats(nodes),
-        shape_request=integers(shapes, resources),
-        shape_gpu_count=integers(shapes),
-        shape_gpu_milli=integers(shapes),
-        shape=integers(pods),
-        arrival=floats(pods),
-        duration=floats(pods),
-        priority=integers(pods),
-        expected=floats(pods),
-        node=integers(pods),
-        taken=integers(pods),
-        started=floats(pods),
-        typical_cpu=integers(typical),
-        typical_gpu_count=integers(typical),
-        typical_gpu_milli=integers(typical),
-        typical_share=floats(typical),
-        finish_time=floats(pods),
-        finish_pod=integers(pods),
-        queue_key=floats(pods),
-        queue_pod=integers(pods),
+        cluster=Cluster(
+            nodes=NodeArrays(
+                allocatable=integers(nodes, resources),
+                requested=integers(nodes, resources),
+                nonzero=integers(nodes, 2),
+                device_free=integers(nodes, slots),
+                gpu_pods=integers(nodes, GPU_POD_CLASSES),
+                model=integers(nodes),
+            ),
+            admits=booleans(shapes, nodes),
+            pod_count=integers(nodes),
+            pod_limit=integers(nodes),
+            price=floats(nodes),
+            largest=integers(resources),
+            fragmentation=floats(nodes),
+            first_pod=integers(nodes),
+            reserved_for=integers(nodes),
+            reserved_until=floats(nodes),
+            version=integers(nodes),
+            changed=integers(nodes),
+            in_use=integers(resources),
+            rates=floats(2),
+        ),
+        shapes=Shapes(
+            request=integers(shapes, resources),
+            nonzero=integers(shapes, 2),
+            gpu_count=integers(shapes),
+            gpu_milli=integers(shapes),
+            hopeless=booleans(shapes),
+            looked=integers(shapes),
+        ),
+        pods=Pods(
+            shape=integers(pods),
+            arrival=floats(pods),
+            duration=floats(pods),
+            priority=integers(pods),
+            expected=floats(pods),
+            order=floats(pods),
+            rank=integers(pods),
+            node=integers(pods),
+            taken=integers(pods),
+            started=floats(pods),
+            finishes=floats(pods),
+            pending_since=floats(pods),
+            waited=floats(pods),
+            attempts=integers(pods),
+            failed_at=floats(pods),
+            preempted=integers(pods),
+            withheld=booleans(pods),
+            reserves=integers(pods),
+            next_pod=integers(pods),
+            previous_pod=integers(pods),
+        ),
+        tables=FragmentationTables(*(np.zeros((batch, *array.shape), array.dtype) for array in tables)),
+        active=heap(),
+        backoff=heap(),
+        running=heap(),
         parked=integers(pods),
         counters=integers(COUNTERS),
-        clock=floats(CLOCKS),
+        clock=floats(1 + RESOURCES + resources),
+        settings=floats(SETTINGS),
+        samples=floats(pods + 1 if sampled else 0, 1 + RESOURCES + resources),
     )
 
 
-def view(batch: Episode, index: int) -> Episode:
-    """One episode of a batch, sharing its memory."""
-    return Episode(*(array[index] for array in batch))
+def view(batch: Any, index: int) -> Any:
+    """One episode of a batch, sharing its memory; works on every group of arrays alike."""
+    return type(batch)(*(part[index] if isinstance(part, np.ndarray) else view(part, index) for part in batch))
 
 
-def load(episode: Episode, workload: Workload) -> None:
+def arrays_of(group: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """The arrays of an episode or a batch by their dotted names."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, part in group._asdict().items():
+        if isinstance(part, np.ndarray):
+            arrays[prefix + name] = part
+        else:
+            arrays |= arrays_of(part, f"{prefix}{name}.")
+    return arrays
+
+
+def load(episode: Episode, workload: Workload, settings: FloatArray, order: FloatArray) -> None:
     """Fill an episode's arrays with a workload and bring it to its start.
+
+    Args:
+        episode: changed in place.
+        workload: what is played.
+        settings: (SETTINGS,), see `state`.
+        order: (P,), by which the queue is sorted.
 
     Raises:
         ValueError: the workload does not have the size that the arrays were allocated for.
     """
+    cluster, shapes, pods = episode.cluster, episode.shapes, episode.pods
     given = (workload.allocatable.shape, len(workload), len(workload.shapes))
-    wanted = (episode.allocatable.shape, len(episode.shape), len(episode.shape_gpu_count))
-    if given != wanted or workload.devices.max(initial=0) > episode.device_free.shape[1]:
+    wanted = (cluster.nodes.allocatable.shape, len(pods.shape), len(shapes.gpu_count))
+    if given != wanted or workload.devices.max(initial=0) > cluster.nodes.device_free.shape[1]:
         raise ValueError(f"workload of (nodes, resources), pods, shapes {given}, arrays for {wanted}")
-    episode.allocatable[:] = workload.allocatable
-    slots = np.arange(episode.device_free.shape[1])
-    episode.device_free[:] = np.where(slots < workload.devices[:, None], WHOLE_DEVICE_MILLI, ABSENT_DEVICE)
-    episode.shape_request[:] = workload.shapes.request
-    episode.shape_gpu_count[:] = workload.shapes.gpu_count
-    episode.shape_gpu_milli[:] = workload.shapes.gpu_milli
-    episode.shape[:] = workload.shape
-    episode.arrival[:] = workload.arrival
-    episode.duration[:] = workload.duration
-    episode.priority[:] = workload.priority
-    episode.expected[:] = workload.expected
-    for name in ("cpu", "gpu_count", "gpu_milli", "share"):
-        target = getattr(episode, f"typical_{name}")
-        values = getattr(workload.typical, name)
-        target[: len(values)] = values
-        target[len(values) :] = 0  # a share of 0 adds nothing
-    episode.counters[PODS] = len(workload)
+    nodes = empty_nodes(workload.allocatable, workload.devices, workload.model)
+    cluster.nodes.device_free[:] = -1
+    cluster.nodes.device_free[:, : nodes.device_free.shape[1]] = nodes.device_free
+    cluster.nodes.allocatable[:] = workload.allocatable
+    for target, name in ((cluster, "pod_limit"), (cluster, "price"), (cluster, "admits"), (cluster.nodes, "model")):
+        getattr(target, name)[:] = getattr(workload, name)
+    for name in ("request", "nonzero", "gpu_count", "gpu_milli"):
+        getattr(shapes, name)[:] = getattr(workload.shapes, name)
+    for name in ("shape", "arrival", "duration", "priority", "expected"):
+        getattr(pods, name)[:] = getattr(workload, name)
+    pods.order[:] = order
+    episode.settings[:] = settings
+    _load_tables(episode.tables, fragmentation_tables(workload.typical))
     start(episode)
 
 
-def episode_of(workload: Workload) -> Episode:
+def _load_tables(target: FragmentationTables, tables: FragmentationTables) -> None:
+    fitting = all(given <= room for given, room in zip(tables.served.shape, target.served.shape, strict=True))
+    if not fitting or len(tables.level_milli) > len(target.level_milli):
+        raise ValueError(f"typical pods make tables of {tables.served.shape}, arrays are for {target.served.shape}")
+    models, bins, groups = tables.served.shape
+    target.cpu_edges[: bins - 1], target.cpu_edges[bins - 1 :] = tables.cpu_edges, BEYOND_ALL_CPU
+    target.level_milli[: len(tables.level_milli)] = tables.level_milli
+    # Groups that are not used are of the last size, so that they cost no look at the devices, and weigh nothing.
+    target.group_level[:groups] = tables.group_level
+    target.group_level[groups:] = tables.group_level[-1] if groups else 0
+    target.group_count[:groups] = tables.group_count
+    target.served[:], target.unserved[:] = 0.0, 0.0
+    target.served[:models, :bins, :groups] = tables.served
+    target.unserved[:models, :bins] = tables.unserved
+
+
+def episode_of(workload: Workload, settings: FloatArray, order: FloatArray, *, sampled: bool = False) -> Episode:
     """A single episode at its start."""
-    batch = allocate(
-        1,
-        nodes=len(workload.allocatable),
-        resources=len(workload.resources),
-        shapes=len(workload.shapes),
-        pods=len(workload),
-        typical=len(workload.typical.share),
-        device_slots=max(DEVICE_SLOTS, int(workload.devices.max(initial=0))),
-    )
-    episode = view(batch, 0)
-    load(episode, workload)
+    episode: Episode = view(allocate(1, workload, sampled=sampled), 0)
+    load(episode, workload, settings, order)
     return episode
 
 
-@njit(cache=True)
+@outer
+def _view_heap(heap, index):
+    return Heap(heap.keys[index], heap.ranks[index], heap.items[index], heap.size[index])
+
+
+@outer
 def view_compiled(batch, index):
-    """`view` for compiled code, which cannot iterate over the fields."""
+    """`view` for compiled code, which cannot iterate over fields."""
+    nodes, cluster, shapes, pods, tables = batch.cluster.nodes, batch.cluster, batch.shapes, batch.pods, batch.tables
     return Episode(
-        batch.allocatable[index],
-        batch.requested[index],
-        batch.device_free[index],
-        batch.fragmented[index],
-        batch.shape_request[index],
-        batch.shape_gpu_count[index],
-        batch.shape_gpu_milli[index],
-        batch.shape[index],
-        batch.arrival[index],
-        batch.duration[index],
-        batch.priority[index],
-        batch.expected[index],
-        batch.node[index],
-        batch.taken[index],
-        batch.started[index],
-        batch.typical_cpu[index],
-        batch.typical_gpu_count[index],
-        batch.typical_gpu_milli[index],
-        batch.typical_share[index],
-        batch.finish_time[index],
-        batch.finish_pod[index],
-        batch.queue_key[index],
-        batch.queue_pod[index],
+        Cluster(
+            NodeArrays(
+                nodes.allocatable[index],
+                nodes.requested[index],
+                nodes.nonzero[index],
+                nodes.device_free[index],
+                nodes.gpu_pods[index],
+                nodes.model[index],
+            ),
+            cluster.admits[index],
+            cluster.pod_count[index],
+            cluster.pod_limit[index],
+            cluster.price[index],
+            cluster.largest[index],
+            cluster.fragmentation[index],
+            cluster.first_pod[index],
+            cluster.reserved_for[index],
+            cluster.reserved_until[index],
+            cluster.version[index],
+            cluster.changed[index],
+            cluster.in_use[index],
+            cluster.rates[index],
+        ),
+        Shapes(
+            shapes.request[index],
+            shapes.nonzero[index],
+            shapes.gpu_count[index],
+            shapes.gpu_milli[index],
+            shapes.hopeless[index],
+            shapes.looked[index],
+        ),
+        Pods(
+            pods.shape[index],
+            pods.arrival[index],
+            pods.duration[index],
+            pods.priority[index],
+            pods.expected[index],
+            pods.order[index],
+            pods.rank[index],
+            pods.node[index],
+            pods.taken[index],
+            pods.started[index],
+            pods.finishes[index],
+            pods.pending_since[index],
+            pods.waited[index],
+            pods.attempts[index],
+            pods.failed_at[index],
+            pods.preempted[index],
+            pods.withheld[index],
+            pods.reserves[index],
+            pods.next_pod[index],
+            pods.previous_pod[index],
+        ),
+        FragmentationTables(
+            tables.cpu_edges[index],
+            tables.level_milli[index],
+            tables.group_level[index],
+            tables.group_count[index],
+            tables.served[index],
+            tables.unserved[index],
+        ),
+        _view_heap(batch.active, index),
+        _view_heap(batch.backoff, index),
+        _view_heap(batch.running, index),
         batch.parked[index],
         batch.counters[index],
         batch.clock[index],
+        batch.settings[index],
+        batch.samples[index],
     )

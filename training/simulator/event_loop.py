@@ -1,259 +1,293 @@
 """A cluster under kube-scheduler, event by event.
 
-Pods arrive, wait in kube-scheduler's active queue (higher priority first, then earlier arrival), are placed one by
-one, run for their duration and leave. A pod that fits nowhere is parked; when a pod leaves, those parked pods which
-now fit on that node return to the queue (only there can anything have become possible). `advance` plays until a
-placement has to be decided between two or more candidates, and stops there: like kube-scheduler, it asks nobody when
-there is just one feasible node. `place` carries the decision out. `env` builds the learning problem on these two.
+Pods arrive, wait in the scheduling queue (`queues`), are placed one by one, run for their duration and leave.
+`next_attempt` plays events until a pod is to be tried; `feasible_rows` says where it could go, as kube-scheduler looks:
+from a rotating start, until it has found enough; the caller decides and calls `place` or `fail`. `scheduling` plays
+whole episodes with rules and policies, `stepping` builds the learning problem on the same functions.
 
-All state is in the arrays of an `Episode`, so copying them is a checkpoint, and a batch is the same arrays with one
-more dimension. Times are seconds. The model leaves out what takes no time here: backoff, binding, image pulls.
+Times are seconds. Deciding and binding take no time.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from numba import njit
 
-from extender.features import TypicalPods, fragmentation, placement_features
-from extender.placement import (
-    CPU,
-    GPU,
-    Candidates,
-    NodeArrays,
-    PodRequest,
-    list_candidates,
-    occupy,
-    release,
+from extender.placement import ANY_DEVICE, is_alternative, shares_device, tightest_device
+from training.simulator.compiled import inner, outer
+from training.simulator.heap import pop, push, remove
+from training.simulator.occupancy import has_room, put_on_node, reset_cluster, take_off_node
+from training.simulator.preemption import choose_preemption
+from training.simulator.queues import (
+    backoff_ends,
+    end_backoff,
+    enqueue,
+    next_in_queue,
+    park,
+    wake_for_room,
+    wake_withheld,
 )
-from training.simulator.heap import pop, push
+from training.simulator.reservations import drop_reservation, is_withheld, reserve_if_due
+from training.simulator.state import (
+    ARRIVED,
+    COST,
+    CURRENT,
+    EMPTY_NODES,
+    EMPTY_NODES_NOW,
+    FIRST_ROW,
+    FORCED,
+    FRAGMENTED,
+    HORIZON,
+    NOBODY,
+    NODES_TO_FIND,
+    NOW,
+    NOWHERE,
+    PARKED,
+    PLACED,
+    PREEMPTION,
+    RESERVATIONS,
+    RESERVE_AFTER,
+    RESOURCES,
+    WAITING,
+    pending,
+    request_of,
+)
 
-NOWHERE = -1
-
-# Positions in Episode.counters.
-PODS, ARRIVED, RUNNING, QUEUED, PARKED, PLACED, FORCED = range(7)
-COUNTERS = 7
-# Positions in Episode.clock. The integrals are over time: pods that wait; devices in use; useless free devices.
-NOW, WAITING_SECONDS, GPU_SECONDS, FRAGMENTED_SECONDS = range(4)
-CLOCKS = 4
-
-# What `advance` stopped for.
-FINISHED, DECISION = 0, 1
-
-
-class Episode(NamedTuple):
-    """Everything about one episode, as arrays that are changed in place.
-
-    N nodes, R resources, D devices a node at most, S pod shapes, P pods, T typical pods.
-    """
-
-    allocatable: np.ndarray  # (N, R) int64
-    requested: np.ndarray  # (N, R) int64
-    device_free: np.ndarray  # (N, D) int64
-    fragmented: np.ndarray  # (N,) float64, what `fragmentation` says of each node now
-
-    shape_request: np.ndarray  # (S, R) int64
-    shape_gpu_count: np.ndarray  # (S,) int64
-    shape_gpu_milli: np.ndarray  # (S,) int64
-
-    shape: np.ndarray  # (P,) int64
-    arrival: np.ndarray  # (P,) float64, ascending
-    duration: np.ndarray  # (P,) float64
-    priority: np.ndarray  # (P,) int64
-    expected: np.ndarray  # (P,) float64
-    node: np.ndarray  # (P,) int64, where the pod is or was, NOWHERE before
-    taken: np.ndarray  # (P,) int64, its devices as a bit mask
-    started: np.ndarray  # (P,) float64, NaN before
-
-    typical_cpu: np.ndarray  # (T,) int64
-    typical_gpu_count: np.ndarray  # (T,) int64
-    typical_gpu_milli: np.ndarray  # (T,) int64
-    typical_share: np.ndarray  # (T,) float64
-
-    finish_time: np.ndarray  # (P,) float64: heap of running pods by the time they leave
-    finish_pod: np.ndarray  # (P,) int64
-    queue_key: np.ndarray  # (P,) float64: heap of the active queue, by priority and then arrival
-    queue_pod: np.ndarray  # (P,) int64
-    parked: np.ndarray  # (P,) int64: unschedulable pods
-    counters: np.ndarray  # (COUNTERS,) int64
-    clock: np.ndarray  # (CLOCKS,) float64
+SECONDS_AN_HOUR = 3600.0
 
 
-@njit(cache=True)
-def nodes_of(episode):
-    """The nodes as the extender's functions take them."""
-    return NodeArrays(episode.allocatable, episode.requested, episode.device_free)
-
-
-@njit(cache=True)
-def typical_of(episode):
-    """The typical pods as the extender's functions take them."""
-    return TypicalPods(episode.typical_cpu, episode.typical_gpu_count, episode.typical_gpu_milli, episode.typical_share)
-
-
-@njit(cache=True)
-def request_of(episode, pod):
-    """What a pod asks for."""
-    shape = episode.shape[pod]
-    return PodRequest(
-        episode.shape_request[shape],
-        episode.shape_gpu_count[shape],
-        episode.shape_gpu_milli[shape],
-        episode.priority[pod],
-        episode.expected[pod],
-    )
-
-
-@njit(cache=True)
-def head_of_queue(episode):
-    """The pod that is scheduled next."""
-    return episode.queue_pod[0]
-
-
-@njit(cache=True)
-def candidates_of_head(episode, limit):
-    """Where the next pod could go."""
-    rows = np.arange(episode.allocatable.shape[0])
-    return list_candidates(nodes_of(episode), request_of(episode, head_of_queue(episode)), rows, limit)
-
-
-@njit(cache=True)
-def _dequeue(episode):
-    counters = episode.counters
-    pod = pop(episode.queue_key, episode.queue_pod, counters[QUEUED])
-    counters[QUEUED] -= 1
-    return pod
-
-
-@njit(cache=True)
-def _enqueue(episode, pod):
-    counters = episode.counters
-    counters[QUEUED] = push(episode.queue_key, episode.queue_pod, counters[QUEUED], -float(episode.priority[pod]), pod)
-
-
-@njit(cache=True)
-def _measure_fragmentation(episode, row):
-    cpu_free = episode.allocatable[row : row + 1, CPU] - episode.requested[row : row + 1, CPU]
-    wasted = fragmentation(cpu_free, episode.device_free[row : row + 1], typical_of(episode))
-    episode.fragmented[row] = wasted[0]
-
-
-@njit(cache=True)
+@outer
 def start(episode):
-    """Prepare the state of an episode whose workload has been filled in."""
-    episode.requested[:] = 0
-    episode.node[:] = NOWHERE
-    episode.taken[:] = 0
-    episode.started[:] = np.nan
-    pods = episode.counters[PODS]
+    """Bring an episode whose workload and settings have been filled in to its start."""
+    pods = episode.pods
+    pods.node[:] = NOWHERE
+    pods.taken[:] = 0
+    pods.started[:] = np.nan
+    pods.finishes[:] = np.nan
+    pods.waited[:] = 0.0
+    pods.preempted[:] = 0
+    pods.withheld[:] = False
+    pods.reserves[:] = NOWHERE
+    episode.shapes.hopeless[:] = False
+    episode.shapes.looked[:] = -1
+    episode.active.size[0] = 0
+    episode.backoff.size[0] = 0
+    episode.running.size[0] = 0
     episode.counters[:] = 0
-    episode.counters[PODS] = pods
     episode.clock[:] = 0.0
-    for row in range(episode.allocatable.shape[0]):
-        _measure_fragmentation(episode, row)
+    reset_cluster(episode)
 
 
-@njit(cache=True)
-def place(episode, row, device):
-    """Put the head of the queue on a node."""
-    counters = episode.counters
-    pod = _dequeue(episode)
-    episode.taken[pod] = occupy(nodes_of(episode), request_of(episode, pod), row, device)
-    episode.node[pod] = row
-    now = episode.clock[NOW]
-    episode.started[pod] = now
-    counters[RUNNING] = push(
-        episode.finish_time, episode.finish_pod, counters[RUNNING], now + episode.duration[pod], pod
-    )
-    counters[PLACED] += 1
-    _measure_fragmentation(episode, row)
-
-
-@njit(cache=True)
-def park(episode):
-    """Set the head of the queue aside until a pod leaves a node that it would fit on."""
-    pod = _dequeue(episode)
-    episode.parked[episode.counters[PARKED]] = pod
-    episode.counters[PARKED] += 1
-
-
-@njit(cache=True)
-def _pass_time(episode, until):
-    clock, counters = episode.clock, episode.counters
-    elapsed = until - clock[NOW]
-    if elapsed > 0.0:
-        clock[WAITING_SECONDS] += elapsed * (counters[QUEUED] + counters[PARKED])
-        clock[GPU_SECONDS] += elapsed * np.sum(episode.requested[:, GPU]) / 1000.0
-        clock[FRAGMENTED_SECONDS] += elapsed * np.sum(episode.fragmented) / 1000.0
-        clock[NOW] = until
-
-
-@njit(cache=True)
-def _finish_next(episode):
-    counters = episode.counters
-    pod = pop(episode.finish_time, episode.finish_pod, counters[RUNNING])
-    counters[RUNNING] -= 1
-    row = episode.node[pod]
-    release(nodes_of(episode), request_of(episode, pod), row, episode.taken[pod])
-    _measure_fragmentation(episode, row)
-
-    only_here = np.full(1, row, dtype=np.int64)
-    still_parked = 0
-    for position in range(counters[PARKED]):
-        waiting = episode.parked[position]
-        candidates = list_candidates(nodes_of(episode), request_of(episode, waiting), only_here, 1)
-        if candidates.rows.shape[0] > 0:
-            _enqueue(episode, waiting)
-        else:
-            episode.parked[still_parked] = waiting
-            still_parked += 1
-    counters[PARKED] = still_parked
-
-
-@njit(cache=True)
-def advance(episode, limit):
-    """Play until a placement has to be decided, or until nothing can happen any more.
+@inner
+def next_attempt(episode):
+    """Play events until a pod is to be tried; it has then left the queue.
 
     A pod leaves before another arrives in the same instant.
 
+    Returns:
+        the pod, NOBODY when the episode is over: nothing waits after the last arrival, nothing can happen any more, or
+        the horizon is reached.
+    """
+    pods, counters = episode.pods, episode.counters
+    count = pods.shape.shape[0]
+    while True:
+        pod = next_in_queue(episode)
+        if pod != NOBODY:
+            return pod
+        arrived = counters[ARRIVED]
+        arrives = pods.arrival[arrived] if arrived < count else np.inf
+        finishes = episode.running.keys[0] if episode.running.size[0] > 0 else np.inf
+        returns = backoff_ends(episode)
+        soonest = min(arrives, finishes, returns)
+        nobody_waits = arrives == np.inf and pending(episode) == 0
+        if nobody_waits or soonest == np.inf or soonest > episode.settings[HORIZON]:
+            if not nobody_waits and soonest > episode.settings[HORIZON]:
+                _pass_time(episode, episode.settings[HORIZON])
+            if episode.samples.shape[0] > 0:
+                for row in range(arrived, episode.samples.shape[0]):
+                    _sample(episode, row)
+            return NOBODY
+        _pass_time(episode, soonest)
+        if finishes <= soonest:
+            _finish(episode, pop(episode.running))
+        elif returns <= soonest:
+            end_backoff(episode)
+        else:
+            if episode.samples.shape[0] > 0:
+                _sample(episode, arrived)
+            enqueue(episode, arrived)
+            counters[ARRIVED] += 1
+            wake_withheld(episode)
+
+
+@inner
+def list_feasible(episode, pod, rows):
+    """Where the pod may go, in the order in which kube-scheduler looks, from a rotating start until it has enough.
+
+    Nodes that are reserved for others are found like any others and then left out, as by an extender's filter.
+    Source: pkg/scheduler/schedule_one.go (findNodesThatPassFilters, findNodesThatPassExtenders).
+
     Args:
-        episode: changed in place.
-        limit: how many candidates are listed at most.
+        rows: (N,) int64, receives the nodes.
 
     Returns:
-        `DECISION` (ask about `head_of_queue`) or `FINISHED`, and the candidates of that decision.
+        how many nodes, and whether others were found that reservations withhold.
     """
-    counters = episode.counters
+    cluster, counters = episode.cluster, episode.counters
+    count = cluster.pod_count.shape[0]
+    shape = episode.pods.shape[pod]
+    if episode.shapes.hopeless[shape]:
+        return 0, False
+    enough = int(episode.settings[NODES_TO_FIND])
+    first = counters[FIRST_ROW] if enough < count else 0
+    found, listed = 0, 0
+    index = 0
+    while index < count:
+        row = first + index
+        if row >= count:
+            row -= count
+        if has_room(cluster, episode.shapes, shape, row):
+            if found == enough:  # it takes one more to know that there are enough, and the next search starts there
+                break
+            found += 1
+            if counters[RESERVATIONS] == 0 or not is_withheld(episode, pod, row):
+                rows[listed] = row
+                listed += 1
+        index += 1
+    counters[FIRST_ROW] = (first + index) % count
+    return listed, found > listed
+
+
+@inner
+def list_candidates_of(episode, pod, feasible, rows, devices):
+    """The candidates on these nodes, in the order of `placement.list_candidates`.
+
+    Args:
+        feasible: (n,) int64, nodes with room for the pod.
+        rows: (K,) int64, receives the candidates' nodes; K >= n cuts only looser devices.
+        devices: (K,) int64, receives their devices.
+
+    Returns:
+        how many candidates.
+    """
+    nodes = episode.cluster.nodes
+    request = request_of(episode.shapes, episode.pods, pod)
+    count = feasible.shape[0]
+    shares = shares_device(request)
+    for index in range(count):
+        rows[index] = feasible[index]
+        devices[index] = tightest_device(nodes, request, feasible[index]) if shares else ANY_DEVICE
+    if not shares:
+        return count
+    listed = count
+    for device in range(nodes.device_free.shape[1]):
+        for index in range(count):
+            if listed < rows.shape[0] and is_alternative(nodes, request, rows[index], device, devices[index]):
+                rows[listed] = rows[index]
+                devices[listed] = device
+                listed += 1
+    return listed
+
+
+@outer
+def next_decision(episode, feasible, rows, devices, generator):
+    """Play on until there is something to decide, and list the candidates.
+
+    Like kube-scheduler it asks nobody where there is only one way to place a pod.
+
+    Args:
+        episode: changed in place; its CURRENT pod is the one to decide on.
+        feasible: (N,) int64, room to work in.
+        rows: (K,) int64, receives the candidates' nodes.
+        devices: (K,) int64, and their devices.
+        generator: numpy Generator.
+
+    Returns:
+        how many candidates; 0 when the episode is over.
+    """
     while True:
-        if counters[QUEUED] > 0:
-            candidates = candidates_of_head(episode, limit)
-            count = candidates.rows.shape[0]
-            if count == 0:
-                park(episode)
-            elif count == 1:
-                counters[FORCED] += 1
-                place(episode, candidates.rows[0], candidates.devices[0])
-            else:
-                return DECISION, candidates
+        pod = next_attempt(episode)
+        episode.counters[CURRENT] = pod
+        if pod == NOBODY:
+            return 0
+        found, withheld = list_feasible(episode, pod, feasible)
+        if found == 0:
+            fail(episode, pod, withheld, generator)
             continue
-
-        arrived = counters[ARRIVED]
-        arrives = episode.arrival[arrived] if arrived < counters[PODS] else np.inf
-        finishes = episode.finish_time[0] if counters[RUNNING] > 0 else np.inf
-        everyone_started = arrives == np.inf and counters[PARKED] == 0
-        if everyone_started or (arrives == np.inf and finishes == np.inf):
-            return FINISHED, Candidates(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-        if finishes <= arrives:
-            _pass_time(episode, finishes)
-            _finish_next(episode)
-        else:
-            _pass_time(episode, arrives)
-            _enqueue(episode, arrived)
-            counters[ARRIVED] += 1
+        count = list_candidates_of(episode, pod, feasible[:found], rows, devices)
+        if count > 1:
+            return count
+        episode.counters[FORCED] += 1
+        place(episode, pod, rows[0], devices[0])
 
 
-@njit(cache=True)
-def describe_candidates(episode, candidates, typical):
-    """The features of the candidates of the head of the queue; (K, F) float32."""
-    pod = request_of(episode, head_of_queue(episode))
-    return placement_features(nodes_of(episode), pod, candidates, typical)
+@inner
+def place(episode, pod, row, device):
+    """Start the pod on a node."""
+    pods, counters = episode.pods, episode.counters
+    now = episode.clock[NOW]
+    drop_reservation(episode, pod)
+    put_on_node(episode, pod, row, device)
+    if np.isnan(pods.started[pod]):
+        pods.started[pod] = now
+        counters[PLACED] += 1
+    pods.waited[pod] += now - pods.pending_since[pod]
+    pods.finishes[pod] = now + pods.duration[pod]
+    push(episode.running, pods.finishes[pod], pods.rank[pod], pod)
+    wake_withheld(episode)
+
+
+@outer
+def fail(episode, pod, withheld, generator):
+    """The pod cannot be placed now: preempt for it if that is on and helps, or park it, and reserve if that is due.
+
+    Args:
+        withheld: whether reservations alone keep it from a node.
+        generator: numpy Generator, says where the search for victims starts.
+    """
+    if episode.settings[PREEMPTION] > 0:
+        row, victims = choose_preemption(episode, pod, generator)
+        if row != NOWHERE and not is_withheld(episode, pod, row):
+            for victim in victims:
+                _evict(episode, victim)
+            place(episode, pod, row, ANY_DEVICE)
+            wake_for_room(episode, row)
+            return
+    park(episode, pod, withheld)
+    reserve_if_due(episode, pod)
+
+
+@inner
+def _finish(episode, pod):
+    row = take_off_node(episode, pod)
+    if episode.settings[RESERVE_AFTER] > 0.0:
+        for position in range(episode.counters[PARKED]):
+            reserve_if_due(episode, episode.parked[position])
+    wake_for_room(episode, row)
+
+
+@inner
+def _evict(episode, victim):
+    """Send a running pod back to the queue; what it has done is lost."""
+    remove(episode.running, victim)
+    take_off_node(episode, victim)
+    episode.pods.finishes[victim] = np.nan
+    episode.pods.preempted[victim] += 1
+    enqueue(episode, victim)
+
+
+@inner
+def _pass_time(episode, until):
+    clock, cluster = episode.clock, episode.cluster
+    elapsed = until - clock[NOW]
+    if elapsed > 0.0:
+        clock[1 + WAITING] += elapsed * pending(episode)
+        clock[1 + FRAGMENTED] += elapsed * cluster.rates[0] / 1000.0
+        clock[1 + EMPTY_NODES] += elapsed * episode.counters[EMPTY_NODES_NOW]
+        clock[1 + COST] += elapsed * cluster.rates[1] / SECONDS_AN_HOUR
+        for resource in range(cluster.in_use.shape[0]):
+            clock[1 + RESOURCES + resource] += elapsed * cluster.in_use[resource]
+        clock[NOW] = until
+
+
+@inner
+def _sample(episode, row):
+    for position in range(episode.clock.shape[0]):
+        episode.samples[row, position] = episode.clock[position]

@@ -1,48 +1,90 @@
-"""A binary heap in two arrays, smallest key first, the smaller item first among equal keys.
+"""A binary heap in arrays: smallest key first, and among equal keys the smallest rank.
 
-The arrays belong to the episode's state, so that a checkpoint of the arrays is a checkpoint of the heap.
+The arrays belong to the episode's state, so that a checkpoint of the arrays is a checkpoint of the heap. Ranks are
+unique, so the order in which entries leave does not depend on the order in which they came.
 """
 
-from numba import njit
+from typing import NamedTuple
 
-from training.simulator import compiled as compiled  # sets up the compilation cache
+import numpy as np
+
+from training.simulator.compiled import inner
 
 
-@njit(cache=True)
-def push(keys, items, size, key, item):
-    """Insert (key, item) into the first `size` entries; returns the new size."""
-    child = size
+class Heap(NamedTuple):
+    """Up to P entries."""
+
+    keys: np.ndarray  # (P,) float64
+    ranks: np.ndarray  # (P,) int64
+    items: np.ndarray  # (P,) int64
+    size: np.ndarray  # (1,) int64
+
+
+@inner
+def _is_before(heap, key, rank, position):
+    return key < heap.keys[position] or (key == heap.keys[position] and rank < heap.ranks[position])
+
+
+@inner
+def _move(heap, source, target):
+    heap.keys[target] = heap.keys[source]
+    heap.ranks[target] = heap.ranks[source]
+    heap.items[target] = heap.items[source]
+
+
+@inner
+def _put(heap, position, key, rank, item):
+    heap.keys[position] = key
+    heap.ranks[position] = rank
+    heap.items[position] = item
+
+
+@inner
+def push(heap, key, rank, item):
+    """Insert an entry."""
+    child = heap.size[0]
+    heap.size[0] += 1
     while child > 0:
         parent = (child - 1) >> 1
-        if keys[parent] < key or (keys[parent] == key and items[parent] <= item):
+        if not _is_before(heap, key, rank, parent):
             break
-        keys[child] = keys[parent]
-        items[child] = items[parent]
+        _move(heap, parent, child)
         child = parent
-    keys[child] = key
-    items[child] = item
-    return size + 1
+    _put(heap, child, key, rank, item)
 
 
-@njit(cache=True)
-def pop(keys, items, size):
-    """Remove the smallest entry; returns its item. The heap then has `size - 1` entries."""
-    smallest = items[0]
-    size -= 1
-    key, item = keys[size], items[size]
+@inner
+def pop(heap):
+    """Remove the smallest entry; returns its item."""
+    smallest = heap.items[0]
+    heap.size[0] -= 1
+    size = heap.size[0]
+    key, rank, item = heap.keys[size], heap.ranks[size], heap.items[size]
     parent = 0
     while True:
         child = 2 * parent + 1
         if child >= size:
             break
-        right = child + 1
-        if right < size and (keys[right] < keys[child] or (keys[right] == keys[child] and items[right] < items[child])):
-            child = right
-        if key < keys[child] or (key == keys[child] and item <= items[child]):
+        if child + 1 < size and _is_before(heap, heap.keys[child + 1], heap.ranks[child + 1], child):
+            child += 1
+        if _is_before(heap, key, rank, child):
             break
-        keys[parent] = keys[child]
-        items[parent] = items[child]
+        _move(heap, child, parent)
         parent = child
-    keys[parent] = key
-    items[parent] = item
+    _put(heap, parent, key, rank, item)
     return smallest
+
+
+@inner
+def remove(heap, item):
+    """Remove the entry of this item, which has to be there; takes a look at every entry."""
+    position = 0
+    while heap.items[position] != item:
+        position += 1
+    # Up to the top, whatever its key; then it is the one to pop.
+    while position > 0:
+        parent = (position - 1) >> 1
+        _move(heap, parent, position)
+        position = parent
+    heap.items[0] = item
+    pop(heap)

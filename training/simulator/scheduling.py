@@ -1,117 +1,292 @@
 """Plays whole episodes: with a rule, compiled from end to end, or with any policy, decision by decision."""
 
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
-from numba import njit
+from pydantic import Field
 
+from extender.fragmentation import FragmentationTables, fragmentation_tables
+from extender.placement import Candidates
 from extender.policies.base import Policy
-from extender.policies.heuristics import (
-    best_fit,
-    kube_scheduler_default,
-    least_allocated,
-    most_allocated,
-    random_choice,
-)
+from extender.policies.heuristics import Surroundings
 from extender.policies.onnx import OnnxPolicy
-from training.simulator.event_loop import (
-    DECISION,
-    FINISHED,
-    GPU_SECONDS,
-    NOW,
-    Episode,
-    advance,
-    describe_candidates,
-    head_of_queue,
-    nodes_of,
-    place,
-    request_of,
+from training.simulator.compiled import inner, outer
+from training.simulator.described import describe_candidates
+from training.simulator.episodes import episode_of
+from training.simulator.event_loop import fail, list_feasible, next_attempt, next_decision, place
+from training.simulator.scoring import (
+    INFEASIBLE,
+    RULE_NUMBERS,
+    choose_node,
+    empty_cache,
+    refresh,
 )
+from training.simulator.state import (
+    CURRENT,
+    NOBODY,
+    NODES_TO_FIND,
+    NOW,
+    NOWHERE,
+    RESERVATIONS,
+    Episode,
+    pod_request_of,
+)
+from training.workloads.base import FloatArray, IntArray, Workload
 
-RULE_NUMBERS = {
-    "random": 0,
-    "kube-scheduler-default": 1,
-    "least-allocated": 2,
-    "most-allocated": 3,
-    "best-fit": 4,
-}
-"""The number of each rule of `extender.policies.heuristics.RULES` in compiled code."""
-
-
-@njit(cache=True)
-def rule_scores(number, nodes, pod, candidates):
-    """Scores by the rule of this number; (K,) float64."""
-    if number == 0:
-        return random_choice(nodes, pod, candidates)
-    if number == 1:
-        return kube_scheduler_default(nodes, pod, candidates)
-    if number == 2:
-        return least_allocated(nodes, pod, candidates)
-    if number == 3:
-        return most_allocated(nodes, pod, candidates)
-    return best_fit(nodes, pod, candidates)
+LEAST_NODES_TO_FIND = 100  # minFeasibleNodesToFind
+LEAST_PERCENTAGE = 5  # minFeasibleNodesPercentageToFind
+RANDOM_TIES: IntArray = np.empty(0, np.int64)
 
 
-@njit(cache=True)
-def best_candidate(scores, rows, generator):
-    """The best node's best candidate; among nodes that are equally good one at random, as kube-scheduler chooses.
+@dataclass
+class SchedulerArguments:
+    """kube-scheduler's settings, and the fixed rules that can be put beside its own."""
 
-    Candidates come with every node's tightest choice first; an equally good looser device is no second ticket.
+    ordering: Annotated[
+        str,
+        Field(
+            pattern="^(priority|fifo|shortest-expected-first|least-work-first|smallest-first)$",
+            description="order of the queue: priority (kube-scheduler's), fifo, shortest-expected-first, "
+            "least-work-first, smallest-first; unknown durations come last",
+        ),
+    ] = "priority"
+    percentage_of_nodes_to_score: Annotated[
+        int, Field(ge=0, le=100, description="stop looking when so many nodes fit; 0: by the size of the cluster")
+    ] = 100
+    backoff_initial_seconds: Annotated[float, Field(ge=0, description="wait after a first failed attempt")] = 1.0
+    backoff_max_seconds: Annotated[float, Field(ge=0, description="longest wait after a failed attempt; 0: none")] = (
+        10.0
+    )
+    pop_from_backoff: Annotated[
+        bool, Field(description="try pods that back off while the active queue is empty (Kubernetes 1.33 and later)")
+    ] = True
+    preemption: Annotated[bool, Field(description="evict pods of lower priority for a pod that fits nowhere")] = False
+    reservation_after_seconds: Annotated[
+        float, Field(ge=0, description="reserve a node for a pod that has waited so long; 0: never")
+    ] = 0.0
+    reservation_gpus: Annotated[int, Field(ge=0, description="… if it wants at least so many GPUs")] = 2
+    horizon_seconds: Annotated[float, Field(gt=0, description="stop there, whatever still waits")] = math.inf
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the pods of an episode.
+
+    Attributes:
+        started: (P,) float64, the first start in seconds; NaN for a pod that never started.
+        finished: (P,) float64, NaN for a pod that never started or was evicted and did not start again.
+        waited: (P,) float64, seconds it was pending in all, up to the end of the episode.
+        node: (P,) int64, where it ran last, -1 never.
+        preempted: (P,) int64, how often it was evicted.
+        times: (P + 1,) float64, the arrivals, then the end of the episode, which is when nothing waited any more after
+            the last arrival, or the horizon; pods that had not arrived by then have the end as their time.
+        integrals: (P + 1, RESOURCES + R) float64, at these times the integrals since 0 of: pods that wait; free
+            devices that the typical pods cannot use; empty nodes; price of the nodes that are not empty, per hour; then
+            the amount of each resource in use, in base units. The positions are `WAITING`, `FRAGMENTED`,
+            `EMPTY_NODES`, `COST` and `RESOURCES` of `simulator.state`.
     """
-    best, ties, looser = 0, 1, False
-    for index in range(1, scores.shape[0]):
-        looser = looser or rows[index] <= rows[index - 1]
-        if scores[index] > scores[best]:
-            best, ties = index, 1
-        elif scores[index] == scores[best] and not looser:
-            ties += 1
-            if generator.random() * ties < 1.0:
-                best = index
-    return best
+
+    started: FloatArray
+    finished: FloatArray
+    waited: FloatArray
+    node: IntArray
+    preempted: IntArray
+    times: FloatArray
+    integrals: FloatArray
 
 
-@njit(cache=True)
-def play_rule(episode, number, generator, samples):
+def nodes_to_find(nodes: int, percentage: int) -> int:
+    """How many feasible nodes kube-scheduler looks for before it stops; 0 % is its default, by the cluster's size.
+
+    Source: pkg/scheduler/schedule_one.go (numFeasibleNodesToFind).
+
+    Example:
+        >>> nodes_to_find(500, 0), nodes_to_find(5000, 0), nodes_to_find(64, 0), nodes_to_find(5000, 100)
+        (230, 500, 64, 5000)
+    """
+    if nodes < LEAST_NODES_TO_FIND:
+        return nodes
+    if percentage == 0:
+        percentage = max(50 - nodes // 125, LEAST_PERCENTAGE)
+    return max(nodes * percentage // 100, LEAST_NODES_TO_FIND)
+
+
+def settings_of(arguments: SchedulerArguments, nodes: int) -> FloatArray:
+    """The arguments as the event loop takes them, in the order of the positions in `state`."""
+    return np.array(
+        [
+            nodes_to_find(nodes, arguments.percentage_of_nodes_to_score),
+            arguments.backoff_initial_seconds,
+            arguments.backoff_max_seconds,
+            arguments.pop_from_backoff,
+            arguments.preemption,
+            arguments.reservation_after_seconds,
+            arguments.reservation_gpus,
+            arguments.horizon_seconds,
+        ],
+        dtype=np.float64,
+    )
+
+
+def order_of(workload: Workload, ordering: str) -> FloatArray:
+    """What the queue is sorted by, the smallest first; equals are in the order in which they came or last failed.
+
+    Args:
+        workload: its `expected` durations are used; pods for which nothing is known come last.
+        ordering: see `SchedulerArguments.ordering`.
+
+    Returns:
+        (P,) float64: minus the priority; 0; expected seconds; expected seconds times the pod's share of the cluster's
+        scarcest resource; that share.
+    """
+    expected = np.where(workload.expected > 0, workload.expected, np.inf)
+    capacity = np.maximum(workload.allocatable.sum(axis=0), 1)
+    size = (workload.shapes.request / capacity).max(axis=1)[workload.shape]
+    orders: dict[str, Callable[[], FloatArray]] = {
+        "priority": lambda: -workload.priority.astype(np.float64),
+        "fifo": lambda: np.zeros(len(workload)),
+        "shortest-expected-first": lambda: expected,
+        "least-work-first": lambda: expected * np.maximum(size, np.finfo(float).tiny),
+        "smallest-first": lambda: size,
+    }
+    return orders[ordering]()
+
+
+def prepare(workload: Workload, arguments: SchedulerArguments, *, sampled: bool = False) -> Episode:
+    """An episode at its start."""
+    settings = settings_of(arguments, len(workload.allocatable))
+    return episode_of(workload, settings, order_of(workload, arguments.ordering), sampled=sampled)
+
+
+def play(workload: Workload, policy: str | Policy, arguments: SchedulerArguments, seed: int) -> Outcome:
+    """Play a workload to its end.
+
+    Args:
+        workload: the cluster and its pods.
+        policy: a rule's name, see `extender.policies.heuristics.RULES`, or any policy.
+        arguments: of the scheduler.
+        seed: decides among equally good nodes, as kube-scheduler does.
+
+    Raises:
+        ValueError: there is no such rule.
+    """
+    episode = prepare(workload, arguments, sampled=True)
+    generator = np.random.default_rng(seed)
+    if isinstance(policy, str):
+        if policy not in RULE_NUMBERS:
+            raise ValueError(f"no rule is named {policy!r}; there are: {', '.join(RULE_NUMBERS)}")
+        cache = empty_cache(len(workload.shapes), len(workload.allocatable))
+        play_rule(episode, RULE_NUMBERS[policy], cache, workload.typical, RANDOM_TIES, generator)
+    else:
+        play_policy(episode, policy, workload.models, generator)
+    return outcome_of(episode)
+
+
+@outer
+def play_rule(episode, number, cache, typical, ties, generator):
     """Play an episode to its end with a rule.
 
     Args:
         episode: changed in place.
-        number: of `RULE_NUMBERS`.
-        generator: numpy Generator, decides among equals.
-        samples: (P, 2) float64, receives the clock and the GPU seconds at each decision.
-
-    Returns:
-        number of decisions, i.e. of samples that were filled in.
+        number: of `RULE_NUMBERS`, or `PUBLISHED_FGD`.
+        cache: an empty `ScoreCache`.
+        typical: the typical pods in their published order; of interest for `PUBLISHED_FGD` only.
+        ties: (N,) int64, the smallest wins among equals; (0,) for a random one, as kube-scheduler chooses.
+        generator: numpy Generator.
     """
-    limit = 2 * episode.allocatable.shape[0]
-    decisions = 0
+    cluster = episode.cluster
+    count = cluster.version.shape[0]
+    devices = np.empty(cluster.nodes.device_free.shape[1], dtype=np.int64)
+    around = Surroundings(cluster.largest, episode.tables, cluster.fragmentation, devices)
+    rows = np.empty(count, dtype=np.int64)
+    listed = np.empty(count, dtype=np.int32)
+    _play_rule(episode, number, cache, typical, ties, generator, around, rows, listed)
+
+
+@inner
+def _play_rule(episode, number, cache, typical, ties, generator, around, rows, listed):
+    everywhere = episode.settings[NODES_TO_FIND] >= rows.shape[0]
     while True:
-        state, candidates = advance(episode, limit)
-        if state == FINISHED:
-            return decisions
-        scores = rule_scores(number, nodes_of(episode), request_of(episode, head_of_queue(episode)), candidates)
-        chosen = best_candidate(scores, candidates.rows, generator)
-        samples[decisions, 0] = episode.clock[NOW]
-        samples[decisions, 1] = episode.clock[GPU_SECONDS]
-        decisions += 1
-        place(episode, candidates.rows[chosen], candidates.devices[chosen])
-
-
-def play_policy(episode: Episode, policy: Policy, samples: np.ndarray) -> int:
-    """Play an episode to its end with a policy; `samples` and the result are as for `play_rule`.
-
-    Of equally good candidates the first wins, as in the extender.
-    """
-    limit = 2 * len(episode.allocatable)
-    nodes = nodes_of(episode)
-    decisions = 0
-    while True:
-        state, candidates = advance(episode, limit)
-        if state != DECISION:
-            return decisions
-        if isinstance(policy, OnnxPolicy):  # the same features, compiled
-            scores = policy.score_features(describe_candidates(episode, candidates, policy.typical))
+        pod = next_attempt(episode)
+        if pod == NOBODY:
+            return
+        shape = episode.pods.shape[pod]
+        if episode.shapes.hopeless[shape]:
+            fail(episode, pod, False, generator)
+            continue
+        refresh(cache, number, episode, shape, around, typical)
+        withheld = False
+        if everywhere and episode.counters[RESERVATIONS] == 0:
+            chosen = choose_node(cache.score[shape], ties, generator)
         else:
-            scores = policy.scores(nodes, request_of(episode, head_of_queue(episode)), candidates)
-        chosen = int(np.argmax(scores))
-        samples[decisions] = episode.clock[NOW], episode.clock[GPU_SECONDS]
-        decisions += 1
-        place(episode, candidates.rows[chosen], candidates.devices[chosen])
+            found, withheld = list_feasible(episode, pod, rows)
+            listed[:] = INFEASIBLE
+            for index in range(found):
+                listed[rows[index]] = cache.score[shape, rows[index]]
+            chosen = choose_node(listed, ties, generator)
+        if chosen == NOWHERE:
+            fail(episode, pod, withheld, generator)
+        else:
+            place(episode, pod, chosen, cache.device[shape, chosen])
+
+
+def decisions(episode: Episode, generator: np.random.Generator) -> Iterator[tuple[int, Candidates]]:
+    """Play on from decision to decision; each has to be carried out by `place` before the next is asked for.
+
+    Like kube-scheduler, this asks nobody where there is only one way to place a pod.
+
+    Args:
+        episode: changed in place.
+        generator: preemption draws from it.
+
+    Yields:
+        the pod and its candidates, whose arrays the next decision overwrites.
+    """
+    count, slots = episode.cluster.nodes.device_free.shape
+    feasible, rows, devices = (np.empty(size, np.int64) for size in (count, count * slots, count * slots))
+    while (listed := next_decision(episode, feasible, rows, devices, generator)) > 0:
+        yield int(episode.counters[CURRENT]), Candidates(rows[:listed], devices[:listed])
+
+
+def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], generator: np.random.Generator) -> None:
+    """Play an episode to its end with a policy. Of equally good candidates the first wins, as in the extender.
+
+    Args:
+        episode: changed in place.
+        policy: what scores.
+        models: names of the cluster's GPU models.
+        generator: preemption draws from it.
+    """
+    tables: FragmentationTables | None = None
+    if isinstance(policy, OnnxPolicy):
+        tables = fragmentation_tables(policy.metadata.typical(models))
+    for pod, candidates in decisions(episode, generator):
+        if isinstance(policy, OnnxPolicy):  # the same features, compiled
+            described = np.empty((len(candidates.rows), len(policy.metadata.feature_names)), np.float32)
+            describe_candidates(episode, pod, *candidates, tables, described)
+            scores = policy.score_features(described)
+        else:
+            scores = policy.scores(episode.cluster.nodes, pod_request_of(episode, pod), candidates)
+        best = int(np.argmax(scores))
+        place(episode, pod, candidates.rows[best], candidates.devices[best])
+
+
+def outcome_of(episode: Episode) -> Outcome:
+    """What became of the pods of an episode that was played to its end with samples."""
+    pods = episode.pods
+    end = episode.clock[NOW]
+    waiting = np.isnan(pods.finishes) & (pods.arrival <= end)
+    waited = pods.waited + np.where(waiting, end - pods.pending_since, 0.0)
+    times = np.append(np.minimum(pods.arrival, end), end)
+    return Outcome(
+        started=pods.started.copy(),
+        finished=pods.finishes.copy(),
+        waited=np.where(pods.arrival <= end, waited, 0.0),
+        node=pods.node.copy(),
+        preempted=pods.preempted.copy(),
+        times=times,
+        integrals=episode.samples[:, 1:].copy(),
+    )
