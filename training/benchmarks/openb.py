@@ -1,10 +1,13 @@
 """The published openb benchmark: how much of the cluster's GPU capacity a rule gets allocated as pods keep arriving.
 
     python -m training.benchmarks.openb --mix default --policy fgd --seeds 42-51
-    python -m training.benchmarks.openb --traces DIR --mix all --policy fgd,bestfit --json result.json
+    python -m training.benchmarks.openb --traces DIR --mix all --policy fgd,bestfit,policy.onnx --json result.json
 
 Pods arrive in the order of the published runs until their demand reaches 130 % of the capacity; none leaves. The
 allocation at each percent of arrived load is compared with the authors' own numbers (`published_allocation.csv`).
+Rules run in the simulator's own event loop, as the functions that the extender serves; what is special here are the
+order of arrival, who wins among equals, and the rounding of FGD's sums. Further rules of the simulator may be named
+too (first-fit, most-allocated, …); random draws among the nodes, so the published numbers are a band for it.
 Source: "Beware of Fragmentation" (USENIX ATC'23) and its public simulator, hkust-adsl/kubernetes-scheduler-simulator.
 """
 
@@ -21,29 +24,36 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import bootstrap
 
+from extender.fragmentation import TypicalPods
+from extender.placement import GPU, WHOLE_DEVICE_MILLI
+from extender.policies.base import PolicyError
+from extender.policies.onnx import OnnxPolicy, load_policy
 from training.progress import track
-from training.simulator.fragmentation import DEVICE_SLOTS, FragmentationTables
-from training.simulator.packing import (
-    CLASSES,
-    POLICY_NUMBERS,
-    WHOLE,
-    PackingNodes,
-    PackingShapes,
-    play,
-)
-from training.workloads.openb import NODE_FILE, TraceError, find_traces
+from training.simulator.scheduling import RANDOM_TIES, SchedulerArguments, play_policy, play_rule, prepare
+from training.simulator.scoring import PUBLISHED_FGD, RULE_NUMBERS, empty_cache
+from training.simulator.state import NOWHERE
+from training.workloads.assembly import PodColumns, assemble, columns_of_nodes, request_columns
+from training.workloads.base import FloatArray, IntArray, Population, Workload
+from training.workloads.openb import MIB, NODE_FILE, TraceError, find_traces
+from training.workloads.tables import Row, read_table
 
 LOAD_STEPS = 131
 TYPICAL_COVERAGE = 0.95
 PUBLISHED_FILE = "published_allocation.csv"
-PUBLISHED_NAMES = {
-    "bestfit": "BestFit",
-    "dotprod": "DotProd",
-    "gpupacking": "GpuPacking",
-    "gpuclustering": "GpuClustering",
-    "fgd": "FGD",
+PUBLISHED_RULES = {
+    "random": ("Random", "random"),
+    "bestfit": ("BestFit", "best-fit"),
+    "dotprod": ("DotProd", "dot-product"),
+    "gpupacking": ("GpuPacking", "gpu-packing"),
+    "gpuclustering": ("GpuClustering", "gpu-clustering"),
+    "fgd": ("FGD", "fgd"),
 }
+"""The published policies by their name here: the authors' name, and the rule's in `heuristics.RULES`."""
+UNBOUNDED = 1 << 40  # pods a node takes: the published runs have no limit
+
+Shape = tuple[int, int, int, str]  # cpu milli, GPU milli each, GPU count, models joined by |
 
 
 @dataclass(frozen=True)
@@ -51,20 +61,38 @@ class Mix:
     """A mix of the trace, ready to be played.
 
     Attributes:
-        shapes: the distinct pods.
-        shape: (P,) int64, the shape of each pod, pods in the order of their names.
-        tables: typical pods.
-        nodes: the empty cluster; copied for each run.
-        arrivals: by seed, (A,) int64 positions in `shape`.
+        population: the nodes, and the pods in the order of their names.
+        typical: typical pods, in the published order.
+        arrivals: by seed, (A,) int64 positions in `population.shape`.
         tiebreak: by seed, (N,) int64.
     """
 
-    shapes: PackingShapes
-    shape: np.ndarray
-    tables: FragmentationTables
-    nodes: PackingNodes
-    arrivals: dict[int, np.ndarray]
-    tiebreak: dict[int, np.ndarray]
+    population: Population
+    typical: TypicalPods
+    arrivals: dict[int, IntArray]
+    tiebreak: dict[int, IntArray]
+
+    def workload(self, seed: int) -> Workload:
+        """The pods of a published run: one a second, and none leaves."""
+        population = self.population
+        shape = population.shape[self.arrivals[seed]]
+        return Workload(
+            resources=population.resources,
+            allocatable=population.allocatable,
+            devices=population.devices,
+            models=population.models,
+            model=population.model,
+            pod_limit=np.full(len(population.devices), UNBOUNDED),
+            price=population.price,
+            shapes=population.shapes,
+            admits=population.admits,
+            shape=shape,
+            arrival=np.arange(len(shape), dtype=np.float64),
+            duration=np.full(len(shape), np.inf),
+            priority=np.zeros(len(shape), np.int64),
+            expected=np.zeros(len(shape)),
+            typical=self.typical,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,104 +107,99 @@ class Run:
     seconds: float
 
 
-Shape = tuple[int, int, int, int, str]  # cpu milli, memory MiB, GPU count, GPU milli each, models joined by |
-
-
 def read_mix(folder: Path, mix: str) -> Mix:
     """Read nodes, pods and published arrival orders of one mix.
 
     Raises:
         TraceError: a file is missing or a row cannot be read.
     """
-    node_rows = list(_rows(folder / NODE_FILE))
-    models = sorted({row["model"] for row in node_rows})
-    model = np.array([models.index(row["model"]) for row in node_rows])
-    devices = np.array([int(row["gpu"]) for row in node_rows])
-    device_free = np.where(np.arange(DEVICE_SLOTS) < devices[:, None], WHOLE, 0)
-    nodes = PackingNodes(
-        cpu_free=np.array([int(row["cpu_milli"]) for row in node_rows]),
-        memory_free=np.array([int(row["memory_mib"]) for row in node_rows]),
-        device_free=device_free,
-        device_count=devices,
-        gpu_free=device_free.sum(axis=1),
-        model=model,
-        classes=np.zeros((len(node_rows), CLASSES), np.int64),
-        fragmentation=np.zeros(len(node_rows)),
-        version=np.zeros(len(node_rows), np.int32),
+    _, node_rows = read_table(folder / NODE_FILE, ("cpu_milli", "memory_mib", "gpu", "model"))
+    capacities = [(row.whole("cpu_milli"), row.whole("memory_mib"), row.whole("gpu")) for row in node_rows]
+    node_models = [row.text("model") for row in node_rows]
+    _, pod_rows = read_table(
+        folder / f"openb_pod_list_{mix}.csv", ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli")
     )
-    pods = [_shape(row) for row in sorted(_rows(folder / f"openb_pod_list_{mix}.csv"), key=lambda row: row["name"])]
-    distinct = list(dict.fromkeys(pods))
-    position = {shape: index for index, shape in enumerate(distinct)}
-    admits = np.array([[_admits(shape[4], row["model"]) for row in node_rows] for shape in distinct])
-    columns = np.array([shape[:4] for shape in distinct], np.int64).T.copy()
+    pod_rows.sort(key=lambda row: row.text("name"))
+    requests = [_request(row) for row in pod_rows]
+    admitted_models = [row.text("gpu_spec") for row in pod_rows]
+    specs = sorted(set(admitted_models))
+    population = assemble(
+        f"openb ({mix})",
+        columns_of_nodes(capacities, MIB, node_models),
+        PodColumns(
+            *request_columns(requests, MIB),
+            duration=np.full(len(requests), np.inf),
+            priority=np.zeros(len(requests), np.int64),
+            constraint=np.array([specs.index(spec) for spec in admitted_models]),
+            arrival=np.arange(len(requests), dtype=np.float64),
+            admitted=np.array([[_admits(spec, model) for model in node_models] for spec in specs]),
+        ),
+    )
+    shapes = [(cpu, milli, count, spec) for (cpu, _, count, milli), spec in zip(requests, admitted_models, strict=True)]
     order_file = folder / "arrivals" / f"{mix}.npz"
     if not order_file.is_file():
         raise TraceError(f"{order_file}: no such file; the order of the published arrivals is needed")
     with np.load(order_file) as orders:
         seeds = sorted(int(name.removeprefix("pods_")) for name in orders.files if name.startswith("pods_"))
         return Mix(
-            shapes=PackingShapes(*columns, admits),
-            shape=np.array([position[shape] for shape in pods]),
-            tables=fragmentation_tables(pods, models),
-            nodes=nodes,
+            population=population,
+            typical=published_typical_pods(shapes, population.models),
             arrivals={seed: orders[f"pods_{seed}"].astype(np.int64) for seed in seeds},
             tiebreak={seed: orders[f"tiebreak_{seed}"].astype(np.int64) for seed in seeds},
         )
 
 
-def fragmentation_tables(pods: Sequence[Shape], models: Sequence[str]) -> FragmentationTables:
+def published_typical_pods(pods: Sequence[Shape], models: Sequence[str]) -> TypicalPods:
     """The typical pods of a mix: its most frequent shapes, until they cover 95 % of the pods.
 
     Equally frequent shapes come in descending order of CPU, milli, count and models, and a share is a share of the pods
     over the share that is covered: both decide the rounding of the published sums.
     Source: pkg/utils/frag.go and pkg/type of the public simulator.
     """
-    counts = Counter((cpu, milli, count, spec) for cpu, _, count, milli, spec in pods)
-    typical: list[tuple[int, int, int, str]] = []
+    counts = Counter(pods)
+    typical: list[Shape] = []
     covered = 0
     for shape, count in sorted(counts.items(), key=lambda entry: (entry[1], entry[0]), reverse=True):
         if covered >= TYPICAL_COVERAGE * len(pods):
             break
         typical.append(shape)
         covered += count
-    share = np.array([counts[shape] / len(pods) / (covered / len(pods)) for shape in typical])
-    admits = np.array([[_admits(spec, model) for *_, spec in typical] for model in models])
-
-    with_gpu = [index for index, shape in enumerate(typical) if shape[1] > 0]
-    edges = np.unique([typical[index][0] for index in with_gpu]).astype(np.int64)
-    groups = sorted({(typical[index][1], typical[index][2]) for index in with_gpu})
-    levels = sorted({milli for milli, _ in groups})
-    served = np.zeros((len(models), len(edges) + 1, len(groups)))
-    for index in with_gpu:
-        cpu, milli, count, _ = typical[index]
-        first_bin = int(np.searchsorted(edges, cpu, side="right"))
-        served[admits[:, index], first_bin:, groups.index((milli, count))] += share[index]
-    return FragmentationTables(
-        cpu_edges=edges,
-        level_milli=np.array(levels, np.int64),
-        group_level=np.array([levels.index(milli) for milli, _ in groups], np.int64),
-        group_count=np.array([count for _, count in groups], np.int64),
-        served=served,
-        unserved=share.sum() - served.sum(axis=2),
-        cpu=np.array([shape[0] for shape in typical], np.int64),
-        gpu_count=np.array([shape[2] for shape in typical], np.int64),
-        gpu_milli=np.array([shape[1] for shape in typical], np.int64),
-        share=share,
-        admits=admits,
+    cpu, gpu_milli, gpu_count, _ = zip(*typical, strict=True)
+    return TypicalPods(
+        np.array(cpu, np.int64),
+        np.array(gpu_count, np.int64),
+        np.array(gpu_milli, np.int64),
+        np.array([counts[shape] / len(pods) / (covered / len(pods)) for shape in typical]),
+        np.array([[_admits(spec, model) for model in models] for *_, spec in typical]),
     )
 
 
-def play_run(mix: Mix, name: str, policy: str, seed: int) -> Run:
-    """Play one published run with a rule."""
-    nodes = PackingNodes(*(array.copy() for array in mix.nodes))
-    arrivals = mix.shape[mix.arrivals[seed]]
+def play_run(mix: Mix, name: str, policy: str | OnnxPolicy, seed: int) -> Run:
+    """Play one published run.
+
+    Args:
+        mix: what is played.
+        name: of the mix.
+        policy: a key of `PUBLISHED_RULES`, the name of any other rule, or a policy.
+        seed: of the run; it decides among equals for `random` too.
+    """
+    workload = mix.workload(seed)
+    episode = prepare(workload, SchedulerArguments(ordering="fifo"))
+    generator = np.random.default_rng(seed)
     started = time.perf_counter()
-    placed = play(POLICY_NUMBERS[policy], nodes, mix.shapes, mix.tables, arrivals, mix.tiebreak[seed])
+    if isinstance(policy, OnnxPolicy):
+        play_policy(episode, policy, workload.models, generator)
+    else:
+        rule = PUBLISHED_RULES[policy][1] if policy in PUBLISHED_RULES else policy
+        number = PUBLISHED_FGD if policy == "fgd" else RULE_NUMBERS[rule]
+        cache = empty_cache(len(workload.shapes), len(workload.allocatable))
+        ties = RANDOM_TIES if rule == "random" else mix.tiebreak[seed]
+        play_rule(episode, number, cache, workload.typical, ties, generator)
     seconds = time.perf_counter() - started
-    demand = (mix.shapes.gpu_count * mix.shapes.gpu_milli)[arrivals]
-    capacity = int(mix.nodes.gpu_free.sum())
-    allocation = allocation_by_load(demand, placed >= 0, capacity)
-    return Run(name, policy, seed, allocation, int(np.sum(placed < 0)), seconds)
+    demand = workload.shapes.request[workload.shape, GPU]
+    placed = episode.pods.node != NOWHERE
+    allocation = allocation_by_load(demand, placed, int(workload.allocatable[:, GPU].sum()))
+    return Run(name, policy if isinstance(policy, str) else policy.name, seed, allocation, int(sum(~placed)), seconds)
 
 
 def allocation_by_load(demand: np.ndarray, placed: np.ndarray, capacity: int) -> list[float | None]:
@@ -206,7 +229,7 @@ def read_published(folder: Path) -> dict[tuple[str, str, int], list[float | None
     path = folder / PUBLISHED_FILE
     if not path.is_file():
         return {}
-    names = {published: ours for ours, published in PUBLISHED_NAMES.items()}
+    names = {published: ours for ours, (published, _) in PUBLISHED_RULES.items()}
     return {
         (row["trace"], names[row["policy"]], int(row["seed"])): [
             float(row[str(step)]) if row[str(step)] else None for step in range(LOAD_STEPS)
@@ -225,16 +248,16 @@ def differing_cells(ours: Sequence[float | None], published: Sequence[float | No
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    if not path.is_file():
-        raise TraceError(f"{path}: no such file")
     with path.open(newline="") as file:
         yield from csv.DictReader(file)
 
 
-def _shape(row: dict[str, str]) -> Shape:
-    count = int(row["num_gpu"])
-    milli = int(row["gpu_milli"] or 0) if count else 0
-    return int(row["cpu_milli"]), int(row["memory_mib"]), count, milli, row.get("gpu_spec") or ""
+def _request(row: Row) -> tuple[int, int, int, int]:
+    count = row.whole("num_gpu")
+    milli = row.whole("gpu_milli", at_most=WHOLE_DEVICE_MILLI, default=0) if count else 0
+    if count > 1 and milli != WHOLE_DEVICE_MILLI:
+        row.refuse("gpu_milli", f"{WHOLE_DEVICE_MILLI} for a pod with {count} GPUs (only single GPUs are shared)")
+    return row.whole("cpu_milli"), row.whole("memory_mib"), count, milli
 
 
 def _admits(spec: str, model: str) -> bool:
@@ -242,26 +265,40 @@ def _admits(spec: str, model: str) -> bool:
 
 
 def table_of(runs: Sequence[Run], published: dict[tuple[str, str, int], list[float | None]]) -> Table:
-    """Final allocation per mix and policy, beside the published one."""
+    """Final allocation per mix and policy, beside the published one and FGD's."""
     table = Table(title="GPU allocation when pods worth 130 % of the capacity have arrived, %")
-    for heading in ("mix", "policy", "runs", "mean", "std", "published", "differing cells", "seconds a run"):
+    for heading in ("mix", "policy", "runs", "mean", "std", "published", "minus FGD [95 %]", "cells off", "s a run"):
         table.add_column(heading, justify="left" if heading in ("mix", "policy") else "right")
+    final = {(run.mix, run.policy, run.seed): run.allocation[-1] for run in runs}
     for mix, policy in dict.fromkeys((run.mix, run.policy) for run in runs):
         of_policy = [run for run in runs if (run.mix, run.policy) == (mix, policy)]
-        final = np.array([run.allocation[-1] for run in of_policy], np.float64)
+        ours = np.array([run.allocation[-1] for run in of_policy], np.float64)
+        fgd = [
+            final.get((mix, "fgd", run.seed)) or published.get((mix, "fgd", run.seed), [None])[-1] for run in of_policy
+        ]
         known = [(run, published[mix, policy, run.seed]) for run in of_policy if (mix, policy, run.seed) in published]
         theirs = np.array([cells[-1] for _, cells in known], np.float64)
+        off = f"{sum(differing_cells(run.allocation, cells) for run, cells in known)} of {len(known) * LOAD_STEPS}"
         table.add_row(
             mix,
             policy,
             str(len(of_policy)),
-            f"{final.mean():.2f}",
-            f"{final.std(ddof=1):.2f}" if len(final) > 1 else "",
+            f"{ours.mean():.2f}",
+            f"{ours.std(ddof=1):.2f}" if len(ours) > 1 else "",
             f"{theirs.mean():.2f}" if known else "",
-            f"{sum(differing_cells(run.allocation, cells) for run, cells in known)} of {len(known) * LOAD_STEPS}",
+            "" if policy == "fgd" or None in fgd else describe_difference(ours - np.array(fgd, np.float64)),
+            "a band" if policy == "random" else off if known else "",
             f"{np.median([run.seconds for run in of_policy]):.3f}",
         )
     return table
+
+
+def describe_difference(differences: FloatArray) -> str:
+    """Mean of paired differences with its 95 % bootstrap interval, which a single pair does not have."""
+    if len(differences) < 2:
+        return f"{differences.mean():+.2f}"
+    interval = bootstrap((differences,), np.mean, rng=np.random.default_rng(0), method="percentile").confidence_interval
+    return f"{differences.mean():+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -281,11 +318,20 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def parse_policies(text: str) -> list[str]:
-    """Policies joined by commas, or all."""
-    policies = list(POLICY_NUMBERS) if text == "all" else text.split(",")
-    if unknown := set(policies) - set(POLICY_NUMBERS):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: expected {', '.join(POLICY_NUMBERS)} or all")
+def parse_policies(text: str) -> list[str | OnnxPolicy]:
+    """Policies joined by commas, or all published ones; a name that ends in .onnx is a policy file."""
+    policies: list[str | OnnxPolicy] = []
+    for name in list(PUBLISHED_RULES) if text == "all" else text.split(","):
+        if name.endswith(".onnx"):
+            try:
+                policies.append(load_policy(Path(name)))
+            except PolicyError as error:
+                raise argparse.ArgumentTypeError(str(error)) from error
+        elif name in PUBLISHED_RULES or name in RULE_NUMBERS:
+            policies.append(name)
+        else:
+            known = ", ".join([*PUBLISHED_RULES, *(rule for rule in RULE_NUMBERS if rule not in PUBLISHED_RULES)])
+            raise argparse.ArgumentTypeError(f"{name}: expected {known}, a path to a .onnx file, or all")
     return policies
 
 
@@ -299,7 +345,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--traces", help="folder with the openb files; else STOWAGE_TRACES, else ../shared/traces")
     parser.add_argument("--mix", default="default", help="mixes joined by commas, or all (default: %(default)s)")
     parser.add_argument(
-        "--policy", type=parse_policies, default="fgd", help=f"joined by commas, of {', '.join(POLICY_NUMBERS)}, or all"
+        "--policy",
+        type=parse_policies,
+        default="fgd",
+        help=f"joined by commas, of {', '.join(PUBLISHED_RULES)}, any other rule, paths to .onnx files; or all",
     )
     parser.add_argument("--seeds", type=parse_seeds, default="42-51", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run with its 131 numbers")
@@ -325,7 +374,8 @@ def main() -> None:
                     raise TraceError(f"{name} has no arrivals for seed {min(missing)}, only for {sorted(mix.arrivals)}")
                 for policy in arguments.policy:
                     for seed in arguments.seeds:
-                        tracker.update(len(runs), f"{policy} on {name}")
+                        label = policy if isinstance(policy, str) else policy.name
+                        tracker.update(len(runs), f"{label} on {name}")
                         runs.append(play_run(mix, name, policy, seed))
             tracker.update(len(runs))
         published = read_published(folder)
