@@ -21,6 +21,8 @@ from training.algorithms.ppo import PPOArguments
 from training.env import EnvArguments
 from training.evaluation.runner import EvaluationArguments
 from training.networks import NetworkArguments
+from training.simulator.scheduling import SchedulerArguments
+from training.workloads import generated
 from training.workloads.selection import WorkloadArguments
 
 ALGORITHMS = {"ppo": PPOArguments}
@@ -58,6 +60,7 @@ class Config:
     env: EnvArguments = field(default_factory=EnvArguments)
     network: NetworkArguments = field(default_factory=NetworkArguments)
     workload: WorkloadArguments = field(default_factory=WorkloadArguments)
+    scheduler: SchedulerArguments = field(default_factory=SchedulerArguments)
     evaluation: EvaluationArguments = field(default_factory=EvaluationArguments)
     training: TrainingArguments = field(default_factory=TrainingArguments)
     ask: Annotated[bool, Field(description="start the extender with the result and ask it for a ranking")] = True
@@ -187,6 +190,11 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"workload.shortest_seconds={workload.shortest_seconds} is above "
             f"workload.longest_seconds={workload.longest_seconds}"
         )
+    if workload.source == "generated":
+        try:
+            generated.check(workload.generator, env.num_resources)
+        except ValueError as error:
+            yield str(error)
     rollout = config.rollout_timesteps
     if learner.batch_size > rollout or rollout % learner.batch_size == 1:
         yield (

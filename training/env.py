@@ -23,7 +23,8 @@ from training.simulator.episodes import allocate, arrays_of, load, view
 from training.simulator.scheduling import SchedulerArguments, order_of, settings_of
 from training.simulator.state import FORCED, NOW, PLACED, WAITING
 from training.simulator.stepping import CLUSTER_FEATURES
-from training.workloads.base import ArrivalProcess, Population, Workload, draw_workload
+from training.workloads.base import Population, Workload
+from training.workloads.selection import WorkloadArguments, draw
 
 Observation = dict[str, NDArray[np.float32]]
 WorkloadSource = Callable[[np.random.Generator], Workload]
@@ -36,7 +37,9 @@ class EnvArguments:
     """The cluster and the episodes that a policy is trained on."""
 
     nodes: Annotated[int, Field(ge=2, le=20_000, description="nodes of the training cluster")] = 32
-    num_resources: Annotated[int, Field(ge=3, le=16, description="cpu, memory, gpu and further ones")] = 3
+    num_resources: Annotated[
+        int, Field(ge=2, le=16, description="cpu, memory, gpu and further ones; 2: a cluster without GPUs")
+    ] = 3
     pods: Annotated[int, Field(ge=2, le=1_000_000, description="pods of one episode")] = 1500
     lowest_load: Annotated[float, Field(gt=0, le=3, description="an episode's load is drawn from here")] = 0.8
     highest_load: Annotated[float, Field(gt=0, le=3, description="… up to here")] = 1.0
@@ -49,28 +52,14 @@ class EnvArguments:
     ] = 0.1
 
 
-def workload_source(
-    arguments: EnvArguments,
-    population: Population,
-    process: ArrivalProcess,
-    shortest_seconds: float,
-    longest_seconds: float,
-) -> WorkloadSource:
+def workload_source(arguments: EnvArguments, population: Population, workload: WorkloadArguments) -> WorkloadSource:
     """Draws training episodes: another cluster, other pods and another load each time."""
 
-    def draw(generator: np.random.Generator) -> Workload:
-        return draw_workload(
-            population,
-            nodes=arguments.nodes,
-            pods=arguments.pods,
-            load=generator.uniform(arguments.lowest_load, max(arguments.lowest_load, arguments.highest_load)),
-            process=process,
-            shortest_seconds=shortest_seconds,
-            longest_seconds=longest_seconds,
-            generator=generator,
-        )
+    def source(generator: np.random.Generator) -> Workload:
+        load = generator.uniform(arguments.lowest_load, max(arguments.lowest_load, arguments.highest_load))
+        return draw(population, workload, nodes=arguments.nodes, pods=arguments.pods, load=load, generator=generator)
 
-    return draw
+    return source
 
 
 class SimulatorBatch:
@@ -87,20 +76,39 @@ class SimulatorBatch:
         partial: (E,) bool, whether the episode began with random decisions, so that its summary says nothing.
     """
 
-    def __init__(self, batch: int, arguments: EnvArguments, source: WorkloadSource, discount: float, seed: int) -> None:
+    def __init__(
+        self,
+        batch: int,
+        arguments: EnvArguments,
+        source: WorkloadSource,
+        discount: float,
+        seed: int,
+        scheduler: SchedulerArguments | None = None,
+    ) -> None:
+        """Allocate the arrays; the episodes begin with `reset`.
+
+        Args:
+            batch: E, how many episodes.
+            arguments: the cluster and the episodes.
+            source: draws workloads.
+            discount: of the learning problem; shaping needs it.
+            seed: of all random draws.
+            scheduler: kube-scheduler's settings; its defaults where left out.
+        """
         self.size = batch
         self.arguments = arguments
         self.discount = discount
         self._source = source
         self._generators = [np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(batch)]
         sample = source(np.random.default_rng(seed))
-        self._scheduler = SchedulerArguments()
+        self._scheduler = scheduler or SchedulerArguments()
         self._settings = settings_of(self._scheduler, arguments.nodes)
         self._episodes = allocate(batch, sample)
         limit = 2 * arguments.nodes
-        self.features = np.zeros((batch, limit, feature_count(arguments.num_resources)), np.float32)
+        resources = len(sample.resources)
+        self.features = np.zeros((batch, limit, feature_count(resources)), np.float32)
         self.mask = np.zeros((batch, limit), np.float32)
-        self.cluster = np.zeros((batch, arguments.num_resources + CLUSTER_FEATURES), np.float32)
+        self.cluster = np.zeros((batch, resources + CLUSTER_FEATURES), np.float32)
         self.counts = np.zeros(batch, np.int64)
         self._rows = np.zeros((batch, limit), np.int64)
         self._devices = np.zeros((batch, limit), np.int64)
@@ -233,7 +241,7 @@ class PlacementEnv(gymnasium.Env[Observation, np.int64]):
         >>> from training.workloads.synthetic import generate_population
         >>> arguments = EnvArguments(nodes=8, pods=50)
         >>> population = generate_population(np.random.default_rng(0))
-        >>> env = PlacementEnv(arguments, workload_source(arguments, population, ArrivalProcess.POISSON, 30, 7200))
+        >>> env = PlacementEnv(arguments, workload_source(arguments, population, WorkloadArguments()))
         >>> observation, _ = env.reset(seed=1)
         >>> observation["candidates"].shape, observation["mask"].shape
         ((16, 24), (16,))

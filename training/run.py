@@ -42,7 +42,7 @@ from training.export import add_evaluation, export_policy
 from training.networks import ScoreNetwork
 from training.progress import Tracker, track
 from training.vecenv import BatchedVecEnv
-from training.workloads.base import ArrivalProcess, Population, typical_pods
+from training.workloads.base import Population, typical_pods
 from training.workloads.openb import TraceError
 from training.workloads.selection import load_population
 
@@ -132,14 +132,10 @@ def run_folder(config: Config) -> Path:
 def train(config: Config, population: Population, folder: Path) -> tuple[ScoreNetwork, list[CurvePoint]]:
     """Train from the start, or from the checkpoint in the folder."""
     torch.set_num_threads(config.training.threads)
-    source = workload_source(
-        config.env,
-        population,
-        ArrivalProcess(config.workload.process),
-        config.workload.shortest_seconds,
-        config.workload.longest_seconds,
+    source = workload_source(config.env, population, config.workload)
+    env = BatchedVecEnv(
+        config.env, source, config.algorithm.discount, config.seed, stagger=True, scheduler=config.scheduler
     )
-    env = BatchedVecEnv(config.env, source, config.algorithm.discount, config.seed, stagger=True)
     learner = ppo.build(config.algorithm, config.network, env, config.seed)
     curve: list[CurvePoint] = []
     if config.training.resume:

@@ -7,6 +7,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from training.env import EnvArguments, SimulatorBatch, WorkloadSource
+from training.simulator.scheduling import SchedulerArguments
 
 
 class BatchedVecEnv(VecEnv):
@@ -19,14 +20,21 @@ class BatchedVecEnv(VecEnv):
         seed: same seed, same episodes.
         stagger: let the first episodes begin at different points, so that the batch does not fill its clusters and
             finish in step; these first episodes are left out of `infos`.
+        scheduler: kube-scheduler's settings; its defaults where left out.
     """
 
     render_mode = None
 
     def __init__(
-        self, arguments: EnvArguments, source: WorkloadSource, discount: float, seed: int, stagger: bool = False
+        self,
+        arguments: EnvArguments,
+        source: WorkloadSource,
+        discount: float,
+        seed: int,
+        stagger: bool = False,
+        scheduler: SchedulerArguments | None = None,
     ) -> None:
-        self.batch = SimulatorBatch(arguments.parallel, arguments, source, discount, seed)
+        self.batch = SimulatorBatch(arguments.parallel, arguments, source, discount, seed, scheduler)
         self._actions = np.zeros(arguments.parallel, np.int64)
         self._stagger = stagger
         super().__init__(arguments.parallel, self.batch.observation_space, self.batch.action_space)

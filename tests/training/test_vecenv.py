@@ -5,13 +5,13 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from training.env import EnvArguments, PlacementEnv, workload_source
 from training.vecenv import BatchedVecEnv
-from training.workloads.base import ArrivalProcess
+from training.workloads.selection import WorkloadArguments
 from training.workloads.synthetic import generate_population
 
 DISCOUNT = 0.97
 MANY = 50
 ARGUMENTS = EnvArguments(nodes=8, pods=30, parallel=MANY)
-SOURCE = workload_source(ARGUMENTS, generate_population(np.random.default_rng(0)), ArrivalProcess.POISSON, 30.0, 7200.0)
+SOURCE = workload_source(ARGUMENTS, generate_population(np.random.default_rng(0)), WorkloadArguments())
 
 
 @pytest.fixture

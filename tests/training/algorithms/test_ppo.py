@@ -12,7 +12,6 @@ from training.algorithms.ppo import PPOArguments, build, train, without_padding
 from training.env import EnvArguments, workload_source
 from training.networks import NetworkArguments
 from training.vecenv import BatchedVecEnv
-from training.workloads.base import ArrivalProcess
 
 # Pods of one core and pods of a whole node: whoever spreads the small ones leaves no room for the large.
 POPULATION = population_of([(8000, 64, 0)] * 8, [(1000, 1, 0, 0)] * 8 + [(8000, 8, 0, 0)], durations=[600.0] * 9)
@@ -39,7 +38,7 @@ def one_thread() -> Iterator[None]:
 
 
 def environments(seed: int) -> BatchedVecEnv:
-    source = workload_source(ENVIRONMENT, POPULATION, ArrivalProcess.POISSON, 30.0, 7200.0)
+    source = workload_source(ENVIRONMENT, POPULATION, WorkloadArguments())
     return BatchedVecEnv(ENVIRONMENT, source, ARGUMENTS.discount, seed)
 
 
