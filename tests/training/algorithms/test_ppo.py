@@ -12,6 +12,7 @@ from training.algorithms.ppo import PPOArguments, build, train, without_padding
 from training.env import EnvArguments, workload_source
 from training.networks import NetworkArguments
 from training.vecenv import BatchedVecEnv
+from training.workloads.selection import WorkloadArguments
 
 # Pods of one core and pods of a whole node: whoever spreads the small ones leaves no room for the large.
 POPULATION = population_of([(8000, 64, 0)] * 8, [(1000, 1, 0, 0)] * 8 + [(8000, 8, 0, 0)], durations=[600.0] * 9)
