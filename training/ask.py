@@ -19,11 +19,11 @@ from typing import IO
 
 import numpy as np
 
+from extender.placement import list_candidates
 from extender.policies.base import Policy
 from training.replay.manifests import Manifest, node_manifest, node_name, pod_manifest
-from training.simulator.event_loop import place
-from training.simulator.scheduling import SchedulerArguments, decisions, prepare
-from training.simulator.state import ARRIVED, NOW, pod_request_of
+from training.simulator.scheduling import SchedulerArguments, play_policy, prepare
+from training.simulator.state import NOW, pod_request_of
 from training.workloads.base import Workload
 
 START_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 30.0, 10.0, 10.0
@@ -80,29 +80,29 @@ def ask_extender(policy_file: Path, policy: Policy, workload: Workload) -> Answe
 
 
 def half_full_cluster(workload: Workload, policy: Policy) -> tuple[list[Manifest], Manifest, list[str]]:
-    """Play the first half of a workload, then stop at the next decision.
+    """Play the first half of a workload; the pod to place is the first of the others that has a choice.
 
     Returns:
         the nodes and the pods on them, the pod that is to be placed, and the names of the nodes that it fits on.
 
     Raises:
-        ValueError: the workload ends before its second half has a decision.
+        ValueError: none of the others has one.
     """
-    episode = prepare(workload, SchedulerArguments())
-    pods = episode.pods
-    for pod, candidates in decisions(episode, np.random.default_rng(0)):
-        if episode.counters[ARRIVED] >= len(workload) // 2:
+    half = len(workload) // 2
+    episode = prepare(workload, SchedulerArguments(horizon_seconds=float(workload.arrival[half])))
+    play_policy(episode, policy, workload.models, np.random.default_rng(0))
+    nodes, pods = episode.cluster.nodes, episode.pods
+    for pod in range(half, len(workload)):
+        allowed = np.flatnonzero(workload.admits[workload.shape[pod]])
+        rows = np.unique(list_candidates(nodes, pod_request_of(episode, pod), allowed, 2 * len(allowed)).rows)
+        if len(rows) > 1:
             break
-        scores = policy.scores(episode.cluster.nodes, pod_request_of(episode, pod), candidates)
-        best = int(np.argmax(scores))
-        place(episode, pod, candidates.rows[best], candidates.devices[best])
     else:
         raise ValueError(f"a workload of {len(workload)} pods left nothing to decide; use more pods")
     running = np.flatnonzero(pods.finishes > episode.clock[NOW])
     objects = [node_manifest(workload, row) for row in range(len(workload.allocatable))]
     objects += [pod_manifest(workload, int(there), int(pods.node[there])) for there in running]
-    names = [node_name(row) for row in np.unique(candidates.rows)]
-    return objects, pod_manifest(workload, pod), names
+    return objects, pod_manifest(workload, pod), [node_name(row) for row in rows]
 
 
 @contextmanager

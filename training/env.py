@@ -112,7 +112,10 @@ class SimulatorBatch:
         self.counts = np.zeros(batch, np.int64)
         self._rows = np.zeros((batch, limit), np.int64)
         self._devices = np.zeros((batch, limit), np.int64)
-        self._feasible = np.zeros(arguments.nodes, np.int64)
+        slots = self._episodes.cluster.nodes.device_free.shape[-1]
+        self._room = stepping.Room(np.zeros(arguments.nodes, np.int64), np.zeros(slots, np.int64))
+        self._rewards = np.zeros(batch)
+        self._finished = np.zeros(batch, np.bool_)
         self._undrawn = np.random.default_rng(seed)  # only preemption draws, and training episodes have none
         self.partial = np.zeros(batch, np.bool_)
         self.returns = np.zeros(batch)
@@ -152,18 +155,7 @@ class SimulatorBatch:
             workload = self._source(generator)
             order = order_of(workload, self._scheduler.ordering)
             load(view(self._episodes, index), workload, self._settings, order)
-            self.counts[index] = stepping.begin(
-                self._episodes,
-                index,
-                skip,
-                generator,
-                self.features,
-                self.mask,
-                self.cluster,
-                self._rows,
-                self._devices,
-                self._feasible,
-            )
+            self._play_on(index, np.array([stepping.BEGIN]), skip, generator)
             self.partial[index] = skip > 0
             if self.counts[index] > 0:
                 self.returns[index], self.lengths[index] = 0.0, 0
@@ -180,28 +172,31 @@ class SimulatorBatch:
         Returns:
             rewards (E,) float64 and whether each episode is finished (E,) bool.
         """
-        rewards = np.zeros(self.size)
-        finished = np.zeros(self.size, np.bool_)
+        self._play_on(0, np.asarray(actions, np.int64), 0, self._undrawn)
+        self.returns += self._rewards
+        self.lengths += 1
+        return self._rewards.copy(), self._finished.copy()
+
+    def _play_on(self, first: int, actions: NDArray[np.int64], skip: int, generator: np.random.Generator) -> None:
         stepping.step(
             self._episodes,
-            np.asarray(actions, np.int64),
+            first,
+            actions,
+            skip,
             self.features,
             self.mask,
             self.cluster,
             self._rows,
             self._devices,
             self.counts,
-            self._feasible,
-            rewards,
-            finished,
-            self._undrawn,
+            self._room,
+            self._rewards,
+            self._finished,
+            generator,
             self.arguments.waiting_unit_seconds,
             self.arguments.fragmentation_weight,
             self.discount,
         )
-        self.returns += rewards
-        self.lengths += 1
-        return rewards, finished
 
     def summary(self, index: int) -> dict[str, float]:
         """What a finished episode came to."""

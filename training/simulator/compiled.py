@@ -20,15 +20,18 @@ from extender.policies import heuristics
 
 COMPILED_MODULES = (placement, fragmentation, features, heuristics)
 
-INNER_LOOP = {
-    # An episode is some sixty arrays. Merged into their caller, functions need not be handed all of them; and without
-    # numba's reference counts, which take most of the time otherwise, they may not allocate any.
-    "forceinline": True,
+ENTRY = {
+    # An episode is some sixty arrays. numba's reference counts for them would take most of the time, so functions do
+    # without, and may not allocate arrays.
     "_nrt": False,
     # No divisor is ever 0: the functions see to that themselves, for numpy's sake too.
     "error_model": "numpy",
 }
-"""How the functions of the inner loop are compiled."""
+INNER_LOOP = ENTRY | {
+    "forceinline": True,  # merged into their caller, functions need not be handed all those arrays
+    "no_cpython_wrapper": True,  # which takes longer to compile than most of them
+    "no_cfunc_wrapper": True,
+}
 
 
 def cache_directory() -> Path:
@@ -59,17 +62,27 @@ def _make_callable_from_compiled_code() -> None:
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """Compile a function of the inner loop.
+    """Compile a function of the inner loop, for compiled callers only (`from_python` makes one for tests).
 
     It may not allocate arrays, but may call functions that do (`outer`). One that returns arrays hands them out without
-    counting the reference, so only other functions of the inner loop may call it.
+    counting the reference, so only functions of the inner loop and entries may call it.
     """
     return numba.njit(cache=True, **INNER_LOOP)(function)
 
 
+def entry(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls; whatever arrays it needs it is given."""
+    return numba.njit(cache=True, **ENTRY)(function)
+
+
 def outer(function: Callable[..., Any]) -> Any:
-    """Compile any other function; said in full, because numba hands the caller's settings down."""
+    """Compile a function that allocates; said in full, because numba hands the caller's settings down."""
     return numba.njit(cache=True, forceinline=False, _nrt=True)(function)
+
+
+def from_python(function: Any) -> Any:
+    """A function of the inner loop as one that Python can call, if it returns no arrays."""
+    return numba.njit(**ENTRY)(function.py_func)
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):

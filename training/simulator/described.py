@@ -1,15 +1,13 @@
 """The extender's features of candidates, compiled."""
 
-import numpy as np
-
 from extender.features import describe
 from extender.placement import Candidates
-from training.simulator.compiled import inner, outer
+from training.simulator.compiled import inner
 from training.simulator.state import request_of
 
 
-@outer
-def describe_candidates(episode, pod, rows, devices, tables, features):
+@inner
+def describe_each(episode, pod, rows, devices, tables, after, features):
     """Write the features of each candidate of a pod.
 
     Args:
@@ -18,14 +16,9 @@ def describe_candidates(episode, pod, rows, devices, tables, features):
         rows: (K,) int64, the candidates' nodes.
         devices: (K,) int64, and their devices.
         tables: typical pods.
+        after: (D,) int64, room to work in.
         features: (K, F) float32, receives the features.
     """
-    after = np.empty(episode.cluster.nodes.device_free.shape[1], dtype=np.int64)
-    _describe_each(episode, pod, rows, devices, tables, after, features)
-
-
-@inner
-def _describe_each(episode, pod, rows, devices, tables, after, features):
     request = request_of(episode.shapes, episode.pods, pod)
     for index in range(rows.shape[0]):
         candidate = Candidates(rows[index], devices[index])

@@ -7,12 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from extender.fragmentation import FragmentationTables, fragmentation_tables
-from extender.placement import GPU_POD_CLASSES, NodeArrays, empty_nodes
-from training.simulator.compiled import outer
-from training.simulator.event_loop import start
+from extender.fragmentation import FragmentationTables, fragmentation, fragmentation_tables
+from extender.placement import CPU, GPU_POD_CLASSES, NodeArrays, empty_nodes
+from training.simulator.compiled import inner
 from training.simulator.heap import Heap
-from training.simulator.state import COUNTERS, RESOURCES, SETTINGS, Cluster, Episode, Pods, Shapes
+from training.simulator.state import (
+    COUNTERS,
+    CURRENT,
+    EMPTY_NODES_NOW,
+    NOBODY,
+    NOWHERE,
+    RESOURCES,
+    SETTINGS,
+    Cluster,
+    Episode,
+    Pods,
+    Shapes,
+)
 from training.workloads.base import FloatArray, Workload
 
 DEVICE_SLOTS = 8  # the largest GPU node of the known traces; wider nodes widen the arrays of their episodes
@@ -156,7 +167,35 @@ def load(episode: Episode, workload: Workload, settings: FloatArray, order: Floa
     pods.order[:] = order
     episode.settings[:] = settings
     _load_tables(episode.tables, fragmentation_tables(workload.typical))
-    start(episode)
+    _start(episode)
+
+
+def _start(episode: Episode) -> None:
+    """Empty the cluster, the queues and the clock of an episode whose workload has been filled in."""
+    cluster, nodes, pods = episode.cluster, episode.cluster.nodes, episode.pods
+    for array in (nodes.requested, nodes.nonzero, nodes.gpu_pods, cluster.pod_count, cluster.version, cluster.in_use):
+        array[:] = 0
+    cluster.first_pod[:] = NOBODY
+    cluster.reserved_for[:] = NOBODY
+    cluster.reserved_until[:] = np.inf
+    cluster.largest[:] = nodes.allocatable.max(axis=0)
+    cpu_free = nodes.allocatable[:, CPU]
+    cluster.fragmentation[:] = fragmentation(episode.tables, nodes.model, cpu_free, nodes.device_free.T)
+    cluster.rates[:] = cluster.fragmentation.sum(), 0.0
+    for array in (pods.taken, pods.waited, pods.preempted, pods.withheld):
+        array[:] = 0
+    for array in (pods.started, pods.finishes):
+        array[:] = np.nan
+    for array in (pods.node, pods.reserves):
+        array[:] = NOWHERE
+    episode.shapes.hopeless[:] = False
+    episode.shapes.looked[:] = -1
+    for heap in (episode.active, episode.backoff, episode.running):
+        heap.size[:] = 0
+    episode.counters[:] = 0
+    episode.counters[EMPTY_NODES_NOW] = len(nodes.allocatable)
+    episode.counters[CURRENT] = NOBODY
+    episode.clock[:] = 0.0
 
 
 def _load_tables(target: FragmentationTables, tables: FragmentationTables) -> None:
@@ -182,12 +221,12 @@ def episode_of(workload: Workload, settings: FloatArray, order: FloatArray, *, s
     return episode
 
 
-@outer
+@inner
 def _view_heap(heap, index):
     return Heap(heap.keys[index], heap.ranks[index], heap.items[index], heap.size[index])
 
 
-@outer
+@inner
 def view_compiled(batch, index):
     """`view` for compiled code, which cannot iterate over fields."""
     nodes, cluster, shapes, pods, tables = batch.cluster.nodes, batch.cluster, batch.shapes, batch.pods, batch.tables

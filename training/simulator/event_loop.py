@@ -13,7 +13,7 @@ import numpy as np
 from extender.placement import ANY_DEVICE, is_alternative, shares_device, tightest_device
 from training.simulator.compiled import inner, outer
 from training.simulator.heap import pop, push, remove
-from training.simulator.occupancy import has_room, put_on_node, reset_cluster, take_off_node
+from training.simulator.occupancy import has_room, put_on_node, take_off_node
 from training.simulator.preemption import choose_preemption
 from training.simulator.queues import (
     backoff_ends,
@@ -51,28 +51,6 @@ from training.simulator.state import (
 )
 
 SECONDS_AN_HOUR = 3600.0
-
-
-@outer
-def start(episode):
-    """Bring an episode whose workload and settings have been filled in to its start."""
-    pods = episode.pods
-    pods.node[:] = NOWHERE
-    pods.taken[:] = 0
-    pods.started[:] = np.nan
-    pods.finishes[:] = np.nan
-    pods.waited[:] = 0.0
-    pods.preempted[:] = 0
-    pods.withheld[:] = False
-    pods.reserves[:] = NOWHERE
-    episode.shapes.hopeless[:] = False
-    episode.shapes.looked[:] = -1
-    episode.active.size[0] = 0
-    episode.backoff.size[0] = 0
-    episode.running.size[0] = 0
-    episode.counters[:] = 0
-    episode.clock[:] = 0.0
-    reset_cluster(episode)
 
 
 @inner
@@ -186,7 +164,7 @@ def list_candidates_of(episode, pod, feasible, rows, devices):
     return listed
 
 
-@outer
+@inner
 def next_decision(episode, feasible, rows, devices, generator):
     """Play on until there is something to decide, and list the candidates.
 

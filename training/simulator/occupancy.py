@@ -4,11 +4,9 @@ Every change of a node goes through here, so that the sums that the clock integr
 node, and the version by which `scoring` knows what to score again stay right.
 """
 
-import numpy as np
-
 from extender.fragmentation import fragmentation
 from extender.placement import CPU, fits, occupy, release, return_to
-from training.simulator.compiled import inner, outer
+from training.simulator.compiled import inner
 from training.simulator.state import CHANGES, EMPTY_NODES_NOW, NOBODY, request_of, shape_request
 
 
@@ -104,25 +102,3 @@ def _sum_up(episode, request, row, sign):
     cluster.version[row] += 1
     cluster.changed[counters[CHANGES] % cluster.changed.shape[0]] = row
     counters[CHANGES] += 1
-
-
-@outer
-def reset_cluster(episode):
-    """Empty the cluster; devices and allocatable amounts are there already."""
-    cluster, nodes = episode.cluster, episode.cluster.nodes
-    nodes.requested[:] = 0
-    nodes.nonzero[:] = 0
-    nodes.gpu_pods[:] = 0
-    cluster.pod_count[:] = 0
-    cluster.fragmentation[:] = 0.0
-    cluster.first_pod[:] = NOBODY
-    cluster.reserved_for[:] = NOBODY
-    cluster.reserved_until[:] = np.inf
-    cluster.version[:] = 0
-    cluster.in_use[:] = 0
-    cluster.rates[:] = 0.0
-    for resource in range(nodes.allocatable.shape[1]):
-        cluster.largest[resource] = np.max(nodes.allocatable[:, resource])
-    for row in range(nodes.allocatable.shape[0]):
-        measure(cluster, episode.tables, row)
-    episode.counters[EMPTY_NODES_NOW] = nodes.allocatable.shape[0]

@@ -89,20 +89,22 @@ def _free_enough_at(episode, pod, row):
     count = 0
     other = cluster.first_pod[row]
     while other != NOBODY:
-        there[count] = other
-        ends[count] = believed_end(episode, other)
+        end = believed_end(episode, other)
+        position = count
+        while position > 0 and end < ends[position - 1]:
+            there[position], ends[position] = there[position - 1], ends[position - 1]
+            position -= 1
+        there[position], ends[position] = other, end
         count += 1
         other = pods.next_pod[other]
-    order = np.argsort(ends)
     lifted = 0
     fits = has_room(cluster, episode.shapes, shape, row)
     free_at = episode.clock[NOW]
     while not fits and lifted < count:
-        leaving = order[lifted]
-        lift(episode, there[leaving])
-        free_at = ends[leaving]
+        lift(episode, there[lifted])
+        free_at = ends[lifted]
         lifted += 1
         fits = has_room(cluster, episode.shapes, shape, row)
     for index in range(lifted):
-        put_back(episode, there[order[index]])
+        put_back(episode, there[index])
     return free_at if fits else np.inf

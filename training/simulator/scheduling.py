@@ -1,25 +1,27 @@
 """Plays whole episodes: with a rule, compiled from end to end, or with any policy, decision by decision."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from extender.fragmentation import FragmentationTables, fragmentation_tables
+from extender.features import placement_features
+from extender.fragmentation import TypicalPods, fragmentation_tables
 from extender.placement import Candidates
 from extender.policies.base import Policy
 from extender.policies.heuristics import Surroundings
 from extender.policies.onnx import OnnxPolicy
-from training.simulator.compiled import inner, outer
-from training.simulator.described import describe_candidates
+from training.simulator.compiled import entry
 from training.simulator.episodes import episode_of
 from training.simulator.event_loop import fail, list_feasible, next_attempt, next_decision, place
+from training.simulator.learned import network_of, play_network
 from training.simulator.scoring import (
     INFEASIBLE,
     RULE_NUMBERS,
+    ScoreCache,
     choose_node,
     empty_cache,
     refresh,
@@ -185,8 +187,14 @@ def play(workload: Workload, policy: str | Policy, arguments: SchedulerArguments
     return outcome_of(episode)
 
 
-@outer
-def play_rule(episode, number, cache, typical, ties, generator):
+def play_rule(
+    episode: Episode,
+    number: int,
+    cache: ScoreCache,
+    typical: TypicalPods,
+    ties: IntArray,
+    generator: np.random.Generator,
+) -> None:
     """Play an episode to its end with a rule.
 
     Args:
@@ -197,16 +205,15 @@ def play_rule(episode, number, cache, typical, ties, generator):
         ties: (N,) int64, the smallest wins among equals; (0,) for a random one, as kube-scheduler chooses.
         generator: numpy Generator.
     """
-    cluster = episode.cluster
-    count = cluster.version.shape[0]
-    devices = np.empty(cluster.nodes.device_free.shape[1], dtype=np.int64)
-    around = Surroundings(cluster.largest, episode.tables, cluster.fragmentation, devices)
-    rows = np.empty(count, dtype=np.int64)
-    listed = np.empty(count, dtype=np.int32)
+    count, slots = episode.cluster.nodes.device_free.shape
+    around = Surroundings(
+        episode.cluster.largest, episode.tables, episode.cluster.fragmentation, np.empty(slots, np.int64)
+    )
+    rows, listed = np.empty(count, np.int64), np.empty(count, np.int32)
     _play_rule(episode, number, cache, typical, ties, generator, around, rows, listed)
 
 
-@inner
+@entry
 def _play_rule(episode, number, cache, typical, ties, generator, around, rows, listed):
     everywhere = episode.settings[NODES_TO_FIND] >= rows.shape[0]
     while True:
@@ -233,26 +240,11 @@ def _play_rule(episode, number, cache, typical, ties, generator, around, rows, l
             place(episode, pod, chosen, cache.device[shape, chosen])
 
 
-def decisions(episode: Episode, generator: np.random.Generator) -> Iterator[tuple[int, Candidates]]:
-    """Play on from decision to decision; each has to be carried out by `place` before the next is asked for.
-
-    Like kube-scheduler, this asks nobody where there is only one way to place a pod.
-
-    Args:
-        episode: changed in place.
-        generator: preemption draws from it.
-
-    Yields:
-        the pod and its candidates, whose arrays the next decision overwrites.
-    """
-    count, slots = episode.cluster.nodes.device_free.shape
-    feasible, rows, devices = (np.empty(size, np.int64) for size in (count, count * slots, count * slots))
-    while (listed := next_decision(episode, feasible, rows, devices, generator)) > 0:
-        yield int(episode.counters[CURRENT]), Candidates(rows[:listed], devices[:listed])
-
-
 def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], generator: np.random.Generator) -> None:
     """Play an episode to its end with a policy. Of equally good candidates the first wins, as in the extender.
+
+    Like kube-scheduler, this asks nobody where there is only one way to place a pod. A policy file with our own network
+    is played compiled (`learned`); any other policy is asked decision by decision.
 
     Args:
         episode: changed in place.
@@ -260,18 +252,34 @@ def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], gener
         models: names of the cluster's GPU models.
         generator: preemption draws from it.
     """
-    tables: FragmentationTables | None = None
     if isinstance(policy, OnnxPolicy):
+        network = network_of(policy.content)
+        if network is not None:
+            play_network(episode, policy, network, models, generator)
+            return
         tables = fragmentation_tables(policy.metadata.typical(models))
-    for pod, candidates in decisions(episode, generator):
-        if isinstance(policy, OnnxPolicy):  # the same features, compiled
-            described = np.empty((len(candidates.rows), len(policy.metadata.feature_names)), np.float32)
-            describe_candidates(episode, pod, *candidates, tables, described)
-            scores = policy.score_features(described)
+    nodes = episode.cluster.nodes
+    count, slots = nodes.device_free.shape
+    feasible, rows, devices = (np.empty(size, np.int64) for size in (count, count * slots, count * slots))
+    while (listed := _next_decision(episode, feasible, rows, devices, generator)) > 0:
+        request = pod_request_of(episode, int(episode.counters[CURRENT]))
+        candidates = Candidates(rows[:listed], devices[:listed])
+        if isinstance(policy, OnnxPolicy):
+            scores = policy.score_features(placement_features(nodes, request, candidates, tables))
         else:
-            scores = policy.scores(episode.cluster.nodes, pod_request_of(episode, pod), candidates)
+            scores = policy.scores(nodes, request, candidates)
         best = int(np.argmax(scores))
-        place(episode, pod, candidates.rows[best], candidates.devices[best])
+        _carry_out(episode, rows[best], devices[best])
+
+
+@entry
+def _next_decision(episode, feasible, rows, devices, generator):
+    return next_decision(episode, feasible, rows, devices, generator)
+
+
+@entry
+def _carry_out(episode, row, device):
+    place(episode, episode.counters[CURRENT], row, device)
 
 
 def outcome_of(episode: Episode) -> Outcome:
