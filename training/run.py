@@ -36,8 +36,8 @@ from training.ask import Answer, AskError, ask_extender
 from training.config import ALGORITHMS, Config, ConfigError, describe, explain_unknown_key, register, validate
 from training.env import workload_source
 from training.evaluation.plots import CurvePoint
-from training.evaluation.report import terminal_table, write_report
-from training.evaluation.runner import Evaluation, evaluate, held_back_workload
+from training.evaluation.report import html_report, json_report, terminal_tables, write_whole
+from training.evaluation.runner import Contender, Evaluation, evaluate, held_back_workload, rules
 from training.export import add_evaluation, export_policy
 from training.networks import ScoreNetwork
 from training.progress import Tracker, track
@@ -152,16 +152,18 @@ def train(config: Config, population: Population, folder: Path) -> tuple[ScoreNe
     return network, recorder.curve
 
 
-def judge(config: Config, population: Population, policy: OnnxPolicy) -> Evaluation:
+def judge(config: Config, population: Population, policy_file: Path) -> Evaluation:
     """Evaluate the exported policy on held-back seeds."""
     players = 1 + len(config.evaluation.baselines)
     episodes = len(config.evaluation.loads) * config.evaluation.seeds * players
     with track(console, "evaluating", episodes) as tracker:
         return evaluate(
-            [policy],
+            [Contender(config.algorithm.name, policy_file)],
+            rules(config.evaluation.baselines),
             config.evaluation,
             population,
             config.workload,
+            config.scheduler,
             report=lambda done, _total, what: tracker.update(done, what),
         )
 
@@ -183,7 +185,7 @@ def run(config: Config) -> None:
     network, curve = train(config, population, folder)
 
     policy_file = folder / "policy.onnx"
-    policy = export_policy(
+    export_policy(
         network,
         policy_file,
         resources=population.resources,
@@ -195,25 +197,22 @@ def run(config: Config) -> None:
     )
     console.print(f"exported {policy_file}, {policy_file.stat().st_size:,} bytes", highlight=False)
 
-    policy.name = config.algorithm.name
-    evaluation = judge(config, population, policy)
-    evaluation.write(folder / "evaluation.json")
+    evaluation = judge(config, population, policy_file)
     policy = add_evaluation(policy_file, evaluation.to_json()["policies"])
-    write_report(
-        folder / "report.html",
-        name=config.run_name,
-        evaluation=evaluation,
-        curve=curve,
-        facts={
-            "Trained with": f"{config.algorithm.name}, {config.training.total_timesteps:,} decisions on clusters of "
-            f"{config.env.nodes} nodes, seed {config.seed}",
-            "Judged on": f"{config.evaluation.seeds} held-back seeds at each load, {config.evaluation.nodes} nodes, "
-            f"{config.evaluation.pods:,} pods",
-            "Policy file": f"{policy_file}, SHA-256 {policy.digest}",
-            "Configuration": config.digest(),
-        },
+    facts = {
+        "Trained with": f"{config.algorithm.name}, {config.training.total_timesteps:,} decisions on clusters of "
+        f"{config.env.nodes} nodes, seed {config.seed}",
+        "Policy file": f"{policy_file}, SHA-256 {policy.digest}",
+        "Configuration": config.digest(),
+    }
+    write_whole(
+        {
+            folder / "evaluation.json": json_report(evaluation),
+            folder / "report.html": html_report(config.run_name, evaluation, facts, curve),
+        }
     )
-    console.print(terminal_table(evaluation))
+    for table in terminal_tables(evaluation):
+        console.print(table)
     console.print(f"report: {folder / 'report.html'}", highlight=False)
     if config.ask:
         print_answer(ask(config, population, policy_file, policy))

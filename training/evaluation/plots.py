@@ -1,19 +1,32 @@
-"""The pictures of a report, each as SVG text that stands in the page itself."""
+"""The pictures of a report, each as SVG text that stands in the page itself.
+
+They are drawn at the width of a phone and scale up; texts stay texts, so that the browser's own font shows them.
+"""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import t as student_t
+from matplotlib.ticker import PercentFormatter
 
-from training.evaluation.runner import Evaluation
+from training.evaluation.runner import Evaluation, title
 
 matplotlib.use("Agg")
-WIDTH, HEIGHT = 7.2, 3.6
-GRID_POINTS = 300
+matplotlib.rcParams |= {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "stowage",
+    "font.family": "sans-serif",
+    "font.size": 12.0,
+}
+WIDTH, HEIGHT = 5.0, 3.2  # inches, without the legend
+LEGEND_LINE = 0.24
+LONGEST_HALF_LINE = 22  # characters of a legend's entry that leave room for another beside it
+GRID_POINTS = 200
 SHORTEST_WAIT = 1.0  # waits below a second share the left edge of the logarithmic axis
 
 
@@ -32,27 +45,28 @@ def learning_curve(points: Sequence[CurvePoint]) -> str:
     figure, axes = _figure("decisions", "mean return of recent episodes")
     axes.plot([point.steps for point in points], [point.mean_return for point in points], color="C0")
     axes.grid(alpha=0.3)
-    return _svg(figure)
+    return _svg(figure, "Learning curve: mean return by decisions taken")
 
 
 def wait_distribution(evaluation: Evaluation, load: float) -> str:
-    """Share of pods that waited at most so long, per policy, over all seeds of one load."""
+    """Share of pods that waited at most so long (ECDF), per policy, over all seeds of one load."""
     figure, axes = _figure("wait, s (1 s or less at the left edge)", "share of pods")
     waits = {
-        policy: np.concatenate([result.waits for result in evaluation.of(policy, load)])
+        policy: np.sort(np.concatenate([result.waits for result in evaluation.of(policy, load)]))
         for policy in evaluation.policies
     }
-    longest = max(float(each.max()) for each in waits.values())
+    longest = max(float(each[-1]) for each in waits.values())
     grid = np.geomspace(SHORTEST_WAIT, max(longest, 10 * SHORTEST_WAIT), GRID_POINTS)
     lowest = 1.0
     for policy, each in waits.items():
-        shares = np.searchsorted(np.sort(each), grid, side="right") / len(each)
-        axes.step(grid, shares, where="post", label=policy)
+        shares = np.searchsorted(each, grid, side="right") / len(each)
+        axes.step(grid, shares, where="post", label=title(policy))
         lowest = min(lowest, float(shares[0]))
+    margin = max(0.05 * (1.0 - lowest), 0.002)
     axes.set_xscale("log")
-    axes.set_ylim(max(lowest - 0.002, 0.0), 1.0005)
-    _legend(axes)
-    return _svg(figure)
+    axes.set_ylim(max(lowest - margin, 0.0), 1.0 + margin / 2)
+    _legend(figure, axes)
+    return _svg(figure, f"Distribution of waits at load {load:g}")
 
 
 def allocation_over_time(evaluation: Evaluation, load: float) -> str:
@@ -60,31 +74,34 @@ def allocation_over_time(evaluation: Evaluation, load: float) -> str:
     figure, axes = _figure("share of the arrivals' time span", "GPUs in use")
     for policy in evaluation.policies:
         curve = np.mean([result.allocation for result in evaluation.of(policy, load)], axis=0)
-        axes.plot(np.linspace(0, 1, len(curve)), curve, label=policy, linewidth=1.2)
+        axes.plot(np.linspace(0, 1, len(curve)), curve, label=title(policy), linewidth=1.2)
+    axes.axvspan(0, evaluation.settings["warm_up"], color="0.92", linewidth=0, zorder=0)
+    axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    _legend(axes)
-    return _svg(figure)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _legend(figure, axes)
+    return _svg(figure, f"Allocation of the GPUs over time at load {load:g}")
 
 
 def wait_by_load(evaluation: Evaluation) -> str:
-    """Mean wait at each load with the 95 % interval of the mean over the seeds."""
+    """Mean wait at each load, with the 95 % bootstrap interval of the mean over the seeds as a band."""
     figure, axes = _figure("load", "mean wait, s")
-    positions = np.arange(len(evaluation.loads))
-    width = 0.8 / len(evaluation.policies)
-    for index, policy in enumerate(evaluation.policies):
-        means, errors = [], []
-        for load in evaluation.loads:
-            waits = np.array([result.metrics["mean_wait_seconds"] for result in evaluation.of(policy, load)])
-            means.append(waits.mean())
-            spread = waits.std(ddof=1) / np.sqrt(len(waits)) if len(waits) > 1 else 0.0
-            errors.append(spread * student_t.ppf(0.975, max(len(waits) - 1, 1)))
-        axes.bar(positions + (index + 0.5) * width - 0.4, means, width, yerr=errors, label=policy, capsize=2)
-    axes.set_xticks(positions, [str(load) for load in evaluation.loads])
-    _legend(axes)
-    return _svg(figure)
+    loads = sorted(evaluation.loads)
+    for policy in evaluation.policies:
+        mean, low, high = np.array([evaluation.intervals[load, policy]["mean_wait_seconds"] for load in loads]).T
+        (line,) = axes.plot(loads, mean, marker="o", markersize=4, label=title(policy))
+        if len(loads) > 1:
+            axes.fill_between(loads, low, high, color=line.get_color(), alpha=0.18, linewidth=0)
+        else:
+            axes.errorbar(loads, mean, [mean - low, high - mean], color=line.get_color(), capsize=3)
+    axes.set_xticks(loads, [f"{load:g}" for load in loads])
+    axes.set_yscale("symlog", linthresh=SHORTEST_WAIT)
+    axes.set_ylim(bottom=0)
+    _legend(figure, axes)
+    return _svg(figure, "Mean wait by load, with 95 % intervals")
 
 
-def _figure(x: str, y: str) -> tuple[Figure, matplotlib.axes.Axes]:
+def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x)
@@ -93,13 +110,16 @@ def _figure(x: str, y: str) -> tuple[Figure, matplotlib.axes.Axes]:
     return figure, axes
 
 
-def _legend(axes: matplotlib.axes.Axes) -> None:
+def _legend(figure: Figure, axes: Axes) -> None:
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", frameon=False)
+    labels = axes.get_legend_handles_labels()[1]
+    columns = 2 if max(map(len, labels)) <= LONGEST_HALF_LINE else 1
+    figure.set_figheight(HEIGHT + LEGEND_LINE * math.ceil(len(labels) / columns))
+    figure.legend(loc="outside lower left", ncols=columns, fontsize=11, frameon=False)
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, description: str) -> str:
     with io.StringIO() as text:
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    return svg[svg.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{description}"', 1)

@@ -1,7 +1,9 @@
-"""What people look at: a table for the terminal, and a page with tables and plots that needs nothing but itself."""
+"""What people look at: tables for the terminal and in Markdown, and a page with plots that needs nothing but itself."""
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,104 +11,298 @@ from markupsafe import Markup
 from rich.table import Table
 
 from training.evaluation import plots
-from training.evaluation.metrics import METRICS
-from training.evaluation.runner import Evaluation
+from training.evaluation.metrics import Metric
+from training.evaluation.runner import Evaluation, title
 from training.evaluation.statistics import Comparison
+from training.simulator.scheduling import SchedulerArguments
 
-TITLES = {"kube-scheduler-default": "LeastAllocated + BalancedAllocation"}
-SHARES = {"gpu_allocation"}
 HEADLINE = "mean_wait_seconds"
+COMPARED = (
+    HEADLINE,
+    "cvar95_wait_seconds",
+    "mean_wait_several_devices_seconds",
+    "mean_slowdown",
+    "gpu_allocation",
+    "cost",
+    "violations",
+)
+"""What the page compares; evaluation.json compares everything."""
+TERMINAL_METRICS = (
+    HEADLINE,
+    "p99_wait_seconds",
+    "mean_wait_several_devices_seconds",
+    "gpu_allocation",
+    "violations",
+    "unfinished",
+)
+NOTHING = "none"
+ENVIRONMENT = Environment(
+    loader=PackageLoader("training.evaluation", "templates"),
+    autoescape=lambda name: bool(name) and ".html" in str(name),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
-def title(policy: str) -> str:
-    """What a table calls a policy."""
-    return TITLES.get(policy, policy)
-
-
-def format_metric(metric: str, value: float) -> str:
+def format_metric(metric: Metric, value: float) -> str:
     """A metric's mean as a table shows it."""
     if math.isnan(value):
-        return "none"
-    return f"{100 * value:.1f} %" if metric in SHARES else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+        return NOTHING
+    if metric.unit == "%":
+        return f"{100 * value:.1f} %"
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def format_comparison(entry: Comparison) -> str:
-    """A relative difference with its interval."""
-    if math.isnan(entry.low):
-        return "no interval"
-    return f"{100 * entry.relative_difference:+.1f} % [{100 * entry.low:+.1f}, {100 * entry.high:+.1f}]"
+def format_comparison(entry: Comparison, metric: Metric) -> str:
+    """A difference with its interval: of shares in points, else relative, else (to 0) in the metric's unit."""
+    if metric.unit == "%":
+        values = (100 * entry.difference, 100 * entry.difference_low, 100 * entry.difference_high)
+        unit, form = " points", "+.2f"
+    elif not math.isnan(entry.low):
+        values = (100 * entry.relative_difference, 100 * entry.low, 100 * entry.high)
+        unit, form = " %", "+.1f"
+    else:
+        values = (entry.difference, entry.difference_low, entry.difference_high)
+        unit, form = f" {metric.unit}".rstrip(), "+,.2f"
+    difference, low, high = (f"{value:{form}}" for value in values)
+    if math.isnan(values[0]):
+        return NOTHING
+    return f"{difference}{unit}, no interval" if math.isnan(values[1]) else f"{difference}{unit} [{low}, {high}]"
 
 
-def comparison_of(evaluation: Evaluation, baseline: str, load: float, metric: str = HEADLINE) -> Comparison | None:
-    """The comparison of the first candidate with a baseline; None for the candidate itself."""
-    for entry in evaluation.comparisons:
-        if (entry.baseline, entry.load, entry.metric) == (baseline, load, metric):
-            return entry
-    return None
+def format_p_value(value: float) -> str:
+    """A p value as a table shows it."""
+    return NOTHING if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def terminal_table(evaluation: Evaluation) -> Table:
-    """Mean waits and their differences, a row per load and policy."""
-    candidate = evaluation.policies[0]
-    table = Table(
-        title=f"{candidate} against the rules, {len(evaluation.of(candidate)) // len(evaluation.loads)} seeds"
+def format_probability(entry: Comparison) -> str:
+    """A probability of improvement with its interval."""
+    if math.isnan(entry.probability_of_improvement):
+        return NOTHING
+    return f"{entry.probability_of_improvement:.2f} [{entry.probability_low:.2f}, {entry.probability_high:.2f}]"
+
+
+def pair_name(evaluation: Evaluation, entry: Comparison) -> str:
+    """Which two are compared, as short as it is clear in a table of this evaluation's comparisons."""
+    if len({other.baseline for other in evaluation.comparisons}) == 1:
+        return title(entry.policy)
+    if len({other.policy for other in evaluation.comparisons}) == 1:
+        return f"against {title(entry.baseline)}"
+    return f"{title(entry.policy)} against {title(entry.baseline)}"
+
+
+def pairs_title(evaluation: Evaluation) -> str:
+    """What is compared with what, for the heading of the comparisons."""
+    policies, baselines = (
+        list(dict.fromkeys(title(getattr(entry, side)) for entry in evaluation.comparisons))
+        for side in ("policy", "baseline")
     )
-    for heading in ("load", "policy", "mean wait, s", "several GPUs, s", "GPUs in use", f"{candidate}'s mean wait"):
-        table.add_column(heading, justify="left" if heading == "policy" else "right")
+    ours = policies[0] if len(policies) == 1 else "Every policy"
+    theirs = baselines[0] if len(baselines) == 1 else "each baseline"
+    return f"{ours} against {theirs}"
+
+
+def comparisons_of(evaluation: Evaluation, metric: str, load: float | None = None) -> list[Comparison]:
+    """The comparisons in one metric, at one load or at all, in the order of the evaluation."""
+    return [
+        entry for entry in evaluation.comparisons if entry.metric == metric and (load is None or entry.load == load)
+    ]
+
+
+def terminal_tables(evaluation: Evaluation) -> list[Table]:
+    """What the policies came to, a row per load and policy; and how their mean waits differ."""
+    seeds = len(evaluation.seeds)
+    values = Table(title=f"{evaluation.workload}, means of {seeds} seeds")
+    metrics = [evaluation.metrics[key] for key in TERMINAL_METRICS if key in evaluation.metrics]
+    for heading in ("load", "policy", *(_heading(metric) for metric in metrics)):
+        values.add_column(heading, justify="left" if heading == "policy" else "right")
     for load in evaluation.loads:
         for policy in evaluation.policies:
-            entry = comparison_of(evaluation, policy, load)
-            table.add_row(
-                str(load),
+            values.add_row(
+                f"{load:g}",
                 title(policy),
-                *(
-                    format_metric(metric, evaluation.mean(policy, metric, load))
-                    for metric in (HEADLINE, "mean_wait_several_devices_seconds", "gpu_allocation")
-                ),
-                format_comparison(entry) if entry else "",
+                *(format_metric(metric, evaluation.mean(policy, metric.key, load)) for metric in metrics),
                 end_section=policy == evaluation.policies[-1],
             )
-    return table
+    if not evaluation.comparisons:
+        return [values]
+    differences = Table(title=f"{pairs_title(evaluation)}: difference in mean wait, paired by seed")
+    for heading in ("load", "policy", "difference [95 %]", "p (Holm)", "P(better) [95 %]"):
+        differences.add_column(heading, justify="left" if heading == "policy" else "right")
+    for load in evaluation.loads:
+        entries = comparisons_of(evaluation, HEADLINE, load)
+        for entry in entries:
+            differences.add_row(
+                f"{load:g}",
+                pair_name(evaluation, entry),
+                format_comparison(entry, evaluation.metrics[HEADLINE]),
+                format_p_value(entry.p_value_holm),
+                format_probability(entry),
+                end_section=entry is entries[-1],
+            )
+    return [values, differences]
 
 
-def write_report(
-    path: Path,
-    *,
-    name: str,
-    evaluation: Evaluation,
-    curve: Sequence[plots.CurvePoint],
-    facts: dict[str, str],
-) -> None:
-    """Write the page.
+def json_report(evaluation: Evaluation) -> str:
+    """The text of evaluation.json."""
+    return json.dumps(evaluation.to_json(), indent=1, allow_nan=False) + "\n"
+
+
+def markdown_report(name: str, evaluation: Evaluation, facts: Mapping[str, str]) -> str:
+    """The evaluation as Markdown: a table of all metrics and one of comparisons per load, and the definitions.
 
     Args:
-        path: the HTML file.
         name: of the run.
         evaluation: results to show.
-        curve: the learning curve; empty for policies that were not trained here.
         facts: what the reader should know of the run, by name.
     """
-    environment = Environment(
-        loader=PackageLoader("training.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    parts = [
+        f"# {name}",
+        "\n".join(f"- **{fact}**: {value}" for fact, value in {**_facts(evaluation), **facts}.items()),
+    ]
+    for load in evaluation.loads:
+        rows = [
+            [
+                _heading(metric),
+                *(format_metric(metric, evaluation.mean(policy, metric.key, load)) for policy in evaluation.policies),
+            ]
+            for metric in evaluation.metrics.values()
+        ]
+        parts += [
+            f"## Load {load:g}",
+            "### Means over the seeds",
+            markdown_table(["metric", *map(title, evaluation.policies)], rows),
+        ]
+        if evaluation.comparisons:
+            rows = [
+                [
+                    evaluation.metrics[entry.metric].label,
+                    pair_name(evaluation, entry),
+                    format_comparison(entry, evaluation.metrics[entry.metric]),
+                    format_p_value(entry.p_value_holm),
+                    format_probability(entry),
+                    format_metric(evaluation.metrics[entry.metric], entry.policy_interquartile_mean),
+                    format_metric(evaluation.metrics[entry.metric], entry.baseline_interquartile_mean),
+                ]
+                for metric in _compared(evaluation)
+                for entry in comparisons_of(evaluation, metric, load)
+            ]
+            headings = [
+                "metric",
+                "policy",
+                "difference [95 %]",
+                "p (Holm)",
+                "P(better) [95 %]",
+                "IQM",
+                "IQM of the other",
+            ]
+            parts += [f"### {pairs_title(evaluation)}", markdown_table(headings, rows, texts=2)]
+    parts += ["## What the numbers mean", HOW_TO_READ, definitions(evaluation.metrics.values())]
+    return "\n\n".join(parts) + "\n"
+
+
+HOW_TO_READ = (
+    "Every policy meets the same pods, so differences are taken within a seed. Intervals are 95 % bootstrap intervals "
+    "of the difference of the means; one that excludes 0 is evidence. p (Holm) is the signed-rank test's p value, "
+    "corrected for all comparisons in the same metric. P(better) is the probability that the policy is the better one "
+    "on a further seed. IQM is the interquartile mean, the mean of the middle half of the seeds."
+)
+
+
+def definitions(metrics: Iterable[Metric]) -> str:
+    """The metrics as a table in Markdown."""
+    rows = [[f"`{metric.key}`", metric.label, metric.unit, metric.better, metric.definition] for metric in metrics]
+    return markdown_table(["key", "metric", "unit", "better", "definition"], rows, texts=5)
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
+    """A table in Markdown, its first columns texts and the others numbers.
+
+    Example:
+        >>> print(markdown_table(["policy", "wait"], [["fgd", "1.0"]]))
+        | policy | wait |
+        | --- | ---: |
+        | fgd | 1.0 |
+    """
+    marks = ["---" if index < texts else "---:" for index in range(len(headings))]
+    lines = [headings, marks, *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def html_report(
+    name: str, evaluation: Evaluation, facts: Mapping[str, str], curve: Sequence[plots.CurvePoint] = ()
+) -> str:
+    """The evaluation as a page with tables and plots.
+
+    Args:
+        name: of the run.
+        evaluation: results to show.
+        facts: what the reader should know of the run, by name.
+        curve: the learning curve; empty for policies that were not trained here.
+    """
+    has_gpus = not all(math.isnan(evaluation.mean(policy, "gpu_allocation")) for policy in evaluation.policies)
+    return ENVIRONMENT.get_template("report.html.j2").render(
         name=name,
-        facts=facts,
+        facts={**_facts(evaluation), **facts},
+        how_to_read=HOW_TO_READ,
         evaluation=evaluation,
-        metrics=METRICS,
+        metrics=list(evaluation.metrics.values()),
+        compared=_compared(evaluation),
+        comparisons_of=comparisons_of,
+        pair_name=pair_name,
+        pairs_title=pairs_title,
         title=title,
+        heading=_heading,
         format_metric=format_metric,
         format_comparison=format_comparison,
-        comparison_of=comparison_of,
+        format_p_value=format_p_value,
+        format_probability=format_probability,
         learning_curve=Markup(plots.learning_curve(curve)) if curve else None,
         wait_by_load=Markup(plots.wait_by_load(evaluation)),
         wait_distribution={load: Markup(plots.wait_distribution(evaluation, load)) for load in evaluation.loads},
-        allocation={load: Markup(plots.allocation_over_time(evaluation, load)) for load in evaluation.loads},
+        allocation={load: Markup(plots.allocation_over_time(evaluation, load)) for load in evaluation.loads}
+        if has_gpus
+        else {},
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(page)
-    partial.replace(path)
+
+
+def write_whole(contents: Mapping[Path, str]) -> None:
+    """Write files that belong together; each appears whole, and none before all could be written.
+
+    Raises:
+        OSError: one could not be written.
+    """
+    partials = {path: path.with_name(f"{path.name}.partial") for path in contents}
+    try:
+        for path, text in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partials[path].write_text(text, encoding="utf-8")
+        for path, partial in partials.items():
+            partial.replace(path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+
+
+def _heading(metric: Metric) -> str:
+    said = metric.unit in ("", "%") or metric.unit in metric.label.split()
+    return metric.label if said else f"{metric.label}, {metric.unit}"
+
+
+def _compared(evaluation: Evaluation) -> list[str]:
+    return [key for key in COMPARED if key in evaluation.metrics]
+
+
+def _facts(evaluation: Evaluation) -> dict[str, str]:
+    settings = evaluation.settings
+    seeds = evaluation.seeds
+    usual = asdict(SchedulerArguments())
+    changed = {name: value for name, value in settings["scheduler"].items() if value != usual[name]}
+    return {
+        "Workload": evaluation.workload,
+        "Judged on": f"{len(seeds)} held-back seeds ({seeds[0]} to {seeds[-1]}) at each load, "
+        f"{settings['nodes']:,} nodes, {settings['pods']:,} pods ({settings['workload']['process']} arrivals), "
+        f"of which the first {100 * settings['warm_up']:g} % are not counted",
+        "Scheduler": ", ".join(f"{name}={value}" for name, value in changed.items()) or "kube-scheduler's own rules",
+    }

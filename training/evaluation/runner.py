@@ -1,13 +1,20 @@
 """Plays policies on held-back seeds and compares them; every policy sees exactly the same pods.
 
-The result (`Evaluation`) is what `evaluation.json`, the tables and the report are made from; its JSON form is the same
-for every evaluation of the project.
+Episodes know nothing of each other, so they are spread over processes; the result is the same for any number of them.
+It (`Evaluation`) is what evaluation.json, the tables and the report are made from; its JSON form is the same for every
+evaluation of the project.
 """
 
-import json
 import math
-from collections.abc import Callable, Sequence
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +22,17 @@ import numpy as np
 from pydantic import Field
 
 from extender.policies.base import Policy
-from training.evaluation.metrics import METRICS, EpisodeResult, measure
-from training.evaluation.statistics import Comparison, relative_difference
-from training.simulator.episodes import episode_of
-from training.simulator.scheduling import RULE_NUMBERS, play_policy, play_rule
-from training.workloads.base import ArrivalProcess, FloatArray, Population, Workload, draw_workload
-from training.workloads.selection import WorkloadArguments
+from extender.policies.heuristics import RULES
+from extender.policies.onnx import load_policy
+from training.evaluation.metrics import SERVICE_LEVELS, EpisodeResult, Metric, catalogue, measure
+from training.evaluation.statistics import Comparison, compare_metrics, correct, interquartile_mean, mean_intervals
+from training.simulator.scheduling import SchedulerArguments, play
+from training.workloads.base import FloatArray, Population, Workload
+from training.workloads.selection import WorkloadArguments, draw
 
 Report = Callable[[int, int, str], None]
+TITLES = {"kube-scheduler-default": "LeastAllocated + BalancedAllocation"}
+GAMES_PER_PROCESS = 4  # below so many, processes would wait for the last one: episodes are handed out singly
 
 
 @dataclass
@@ -43,6 +53,50 @@ class EvaluationArguments:
     baselines: Annotated[list[str], Field(description="rules to compare with")] = field(
         default_factory=lambda: ["random", "kube-scheduler-default", "most-allocated", "best-fit"]
     )
+    service_levels: Annotated[
+        dict[int, Annotated[float, Field(ge=0)]],
+        Field(description="longest wait that is promised, s, by the lowest priority it is promised to"),
+    ] = field(default_factory=lambda: dict(SERVICE_LEVELS))
+    processes: Annotated[
+        int | None, Field(ge=1, le=1024, description="that play at the same time; null for one per core")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A policy that is judged.
+
+    Attributes:
+        name: what tables call it.
+        policy: the name of a rule, a policy file, or any policy that can be pickled.
+    """
+
+    name: str
+    policy: str | Path | Policy
+
+    def load(self) -> str | Policy:
+        """What the simulator plays with.
+
+        Raises:
+            PolicyError: the file holds no policy.
+        """
+        return load_policy(self.policy) if isinstance(self.policy, Path) else self.policy
+
+
+def title(policy: str) -> str:
+    """What tables and pictures call a policy."""
+    return TITLES.get(policy, policy)
+
+
+def rules(names: Sequence[str]) -> list[Contender]:
+    """Rules as contenders.
+
+    Raises:
+        ValueError: one is not known.
+    """
+    if unknown := [name for name in names if name not in RULES]:
+        raise ValueError(f"no rule is named {', '.join(unknown)}; there are {', '.join(RULES)}")
+    return [Contender(name, name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -51,11 +105,15 @@ class Evaluation:
 
     Attributes:
         workload: name of the population.
+        settings: what was played, for the record.
+        metrics: what was measured, by key, in the order of the tables.
         results: one per policy, load and seed.
         comparisons: each candidate policy against each baseline, per metric and load.
     """
 
     workload: str
+    settings: dict[str, Any]
+    metrics: dict[str, Metric]
     results: list[EpisodeResult]
     comparisons: list[Comparison]
 
@@ -69,6 +127,11 @@ class Evaluation:
         """The loads, in the order in which they were given."""
         return list(dict.fromkeys(result.load for result in self.results))
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, ascending."""
+        return sorted({result.seed for result in self.results})
+
     def of(self, policy: str, load: float | None = None) -> list[EpisodeResult]:
         """The episodes of a policy, at one load or at all."""
         return [result for result in self.results if result.policy == policy and (load is None or result.load == load)]
@@ -78,112 +141,263 @@ class Evaluation:
         values = np.array([result.metrics[metric] for result in self.of(policy, load)])
         return float(np.nanmean(values)) if np.any(~np.isnan(values)) else math.nan
 
+    @cached_property
+    def intervals(self) -> dict[tuple[float, str], dict[str, tuple[float, float, float]]]:
+        """By load and policy, and by metric: the mean over the seeds and the ends of its 95 % bootstrap interval."""
+        found = {}
+        for load in self.loads:
+            for policy in self.policies:
+                table = mean_intervals(_by_seed(self.of(policy, load), list(self.metrics)))
+                found[load, policy] = {
+                    metric: (float(mean), float(low), float(high))
+                    for metric, (mean, low, high) in zip(self.metrics, table, strict=True)
+                }
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """The form of evaluation.json; means in `policies` are over all loads, NaN becomes null."""
 
-        def means(load: float | None) -> dict[str, dict[str, float | None]]:
+        def means(load: float | None) -> dict[str, dict[str, float]]:
             return {
-                policy: {metric: _finite(self.mean(policy, metric, load)) for metric in METRICS}
-                for policy in self.policies
+                policy: {metric: self.mean(policy, metric, load) for metric in self.metrics} for policy in self.policies
             }
 
-        return {
+        def statistics(load: float, policy: str) -> dict[str, dict[str, float]]:
+            table = _by_seed(self.of(policy, load), list(self.metrics))
+            return {
+                metric: {
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "interquartile_mean": interquartile_mean(values[~np.isnan(values)]),
+                }
+                for values, (metric, (mean, low, high)) in zip(table, self.intervals[load, policy].items(), strict=True)
+            }
+
+        content = {
             "workload": self.workload,
-            "seeds": sorted({result.seed for result in self.results}),
+            "settings": self.settings,
+            "seeds": self.seeds,
+            "metrics": {
+                key: {name: value for name, value in asdict(metric).items() if name != "key"}
+                for key, metric in self.metrics.items()
+            },
             "policies": means(None),
             "policies_by_load": {str(load): means(load) for load in self.loads},
-            "comparisons": [
-                {key: _finite(value) if isinstance(value, float) else value for key, value in asdict(entry).items()}
-                for entry in self.comparisons
+            "statistics_by_load": {
+                str(load): {policy: statistics(load, policy) for policy in self.policies} for load in self.loads
+            },
+            "comparisons": [asdict(entry) for entry in self.comparisons],
+            "episodes": [
+                {"policy": result.policy, "load": result.load, "seed": result.seed, "metrics": result.metrics}
+                for result in self.results
             ],
         }
-
-    def write(self, path: Path) -> None:
-        """Write evaluation.json; it appears whole or not at all."""
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
-        partial.replace(path)
+        return {key: _finite(value) for key, value in content.items()}
 
 
 def held_back_workload(
     population: Population, arguments: EvaluationArguments, workload: WorkloadArguments, load: float, seed: int
 ) -> Workload:
     """The episode of this load and seed, the same for every policy."""
-    return draw_workload(
+    return draw(
         population,
+        workload,
         nodes=arguments.nodes,
         pods=arguments.pods,
         load=load,
-        process=ArrivalProcess(workload.process),
-        shortest_seconds=workload.shortest_seconds,
-        longest_seconds=workload.longest_seconds,
         generator=np.random.default_rng(seed),
     )
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Everything that a process needs to play any episode of an evaluation."""
+
+    contenders: list[Contender]
+    arguments: EvaluationArguments
+    population: Population
+    workload: WorkloadArguments
+    scheduler: SchedulerArguments
+
+    @cached_property
+    def players(self) -> list[str | Policy]:
+        """The contenders, loaded."""
+        return [contender.load() for contender in self.contenders]
+
+    def play(self, load: float, seed: int, contenders: Sequence[int]) -> list[EpisodeResult]:
+        """Play the episode of this load and seed with these of the contenders."""
+        drawn = held_back_workload(self.population, self.arguments, self.workload, load, seed)
+        return [
+            measure(
+                self.contenders[index].name,
+                load,
+                seed,
+                drawn,
+                play(drawn, self.players[index], self.scheduler, seed),
+                self.arguments.warm_up,
+                self.arguments.service_levels,
+                self.scheduler.horizon_seconds,
+            )
+            for index in contenders
+        ]
+
+
+Game = tuple[float, int, tuple[int, ...]]  # load, seed, and which contenders
+
+
 def evaluate(
-    candidates: Sequence[Policy],
+    candidates: Sequence[Contender],
+    baselines: Sequence[Contender],
     arguments: EvaluationArguments,
     population: Population,
     workload: WorkloadArguments,
+    scheduler: SchedulerArguments | None = None,
     report: Report = lambda done, total, what: None,
 ) -> Evaluation:
-    """Play every candidate and every baseline on the same episodes.
+    """Play all contenders on the same episodes, and compare every candidate with every baseline.
 
     Args:
-        candidates: policies to judge; names must differ from the baselines'.
-        arguments: the episodes.
+        candidates: policies to judge.
+        baselines: what they are compared with.
+        arguments: the episodes; its `baselines` are not looked at.
         population: where they are drawn from.
         workload: arrivals and durations.
-        report: told how many episodes are done, of how many, and which is next.
+        scheduler: the rules of the queue; those of kube-scheduler if not given.
+        report: told how many episodes are done, of how many, and which was last.
 
     Raises:
-        ValueError: a baseline is not known.
+        ValueError: two contenders have the same name, or no pod of the population fits.
+        PolicyError: a policy file holds no policy, or its policy gave an answer that cannot be used.
     """
-    unknown = set(arguments.baselines) - set(RULE_NUMBERS)
-    if unknown:
-        raise ValueError(f"evaluation.baselines: {', '.join(sorted(unknown))}; there are {', '.join(RULE_NUMBERS)}")
-    players: list[str | Policy] = [*candidates, *arguments.baselines]
-    results: list[EpisodeResult] = []
-    total = len(arguments.loads) * arguments.seeds * len(players)
-    for load in arguments.loads:
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            drawn = held_back_workload(population, arguments, workload, load, seed)
-            for player in players:
-                name = player if isinstance(player, str) else player.name
-                report(len(results), total, f"{name}, load {load}")
-                episode = episode_of(drawn)
-                samples: FloatArray = np.zeros((len(drawn), 2))
-                if isinstance(player, str):
-                    decisions = play_rule(episode, RULE_NUMBERS[player], np.random.default_rng(seed), samples)
-                else:
-                    decisions = play_policy(episode, player, samples)
-                results.append(measure(name, load, seed, drawn, episode, samples[:decisions], arguments.warm_up))
-    report(total, total, "done")
-    names = [candidate.name for candidate in candidates]
-    return Evaluation(population.name, results, compare(results, names, arguments.baselines))
+    contenders = [*candidates, *baselines]
+    names = [contender.name for contender in contenders]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{', '.join(sorted(twice))}: more than one contender has this name")
+    scheduler = scheduler or SchedulerArguments()
+    stage = Stage(contenders, arguments, population, workload, scheduler)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    processes = arguments.processes or os.cpu_count() or 1
+    games: list[Game] = [(load, seed, tuple(range(len(names)))) for load in arguments.loads for seed in seeds]
+    if processes > 1 and len(games) < GAMES_PER_PROCESS * processes:
+        games = [(load, seed, (index,)) for load, seed, everyone in games for index in everyone]
+    total = len(arguments.loads) * arguments.seeds * len(names)
+
+    results: dict[tuple[str, float, int], EpisodeResult] = {}
+    report(0, total, "")
+    for played in _play_games(stage, games, min(processes, len(games))):
+        results |= {(result.policy, result.load, result.seed): result for result in played}
+        report(len(results), total, f"{played[-1].policy}, load {played[-1].load:g}")
+    ordered = [results[name, load, seed] for load in arguments.loads for seed in seeds for name in names]
+
+    metrics = catalogue(population.resources, arguments.service_levels)
+    settings = {
+        **{key: value for key, value in asdict(arguments).items() if key not in ("baselines", "processes", "seeds")},
+        "loads": list(arguments.loads),
+        "workload": asdict(workload),
+        "scheduler": asdict(scheduler),
+    }
+    comparisons = compare(ordered, metrics, names[: len(candidates)], names[len(candidates) :])
+    return Evaluation(population.name, settings, metrics, ordered, comparisons)
 
 
-def compare(results: Sequence[EpisodeResult], candidates: Sequence[str], baselines: Sequence[str]) -> list[Comparison]:
-    """Each candidate against each baseline, paired by seed, per load and metric."""
-    values: dict[tuple[str, float, str], list[float]] = {}
-    for result in sorted(results, key=lambda result: result.seed):
-        for metric, value in result.metrics.items():
-            values.setdefault((result.policy, result.load, metric), []).append(value)
-    return [
-        Comparison(
-            candidate,
-            baseline,
-            metric,
-            load,
-            *relative_difference(np.array(values[candidate, load, metric]), np.array(values[baseline, load, metric])),
-        )
-        for candidate in candidates
-        for baseline in baselines
-        for load in dict.fromkeys(result.load for result in results)
-        for metric in METRICS
-    ]
+def compare(
+    results: Sequence[EpisodeResult], metrics: dict[str, Metric], candidates: Sequence[str], baselines: Sequence[str]
+) -> list[Comparison]:
+    """Each candidate against each baseline, paired by seed, per load and metric, corrected by Holm per metric."""
+    episodes: dict[tuple[str, float], list[EpisodeResult]] = {}
+    for result in results:
+        episodes.setdefault((result.policy, result.load), []).append(result)
+    keys = list(metrics)
+    return correct(
+        [
+            comparison
+            for candidate in candidates
+            for baseline in baselines
+            for load in dict.fromkeys(result.load for result in results)
+            for comparison in compare_metrics(
+                candidate,
+                baseline,
+                load,
+                keys,
+                _by_seed(episodes[candidate, load], keys),
+                _by_seed(episodes[baseline, load], keys),
+                [metric.better == "lower" for metric in metrics.values()],
+            )
+        ]
+    )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _by_seed(results: Sequence[EpisodeResult], metrics: Sequence[str]) -> FloatArray:
+    ordered = sorted(results, key=lambda result: result.seed)
+    return np.array([[result.metrics[metric] for result in ordered] for metric in metrics])
+
+
+def _play_games(stage: Stage, games: Sequence[Game], processes: int) -> Iterator[list[EpisodeResult]]:
+    """Play games here or in other processes; results come as they are finished."""
+    if processes <= 1:
+        yield from (stage.play(*game) for game in games)
+        return
+    # A fork server that has imported everything once: its children start at once, and without this process's threads.
+    forkserver = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
+    if forkserver:
+        context.set_forkserver_preload([__name__])
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(processes, context, initializer=_enter, initargs=(stage,))
+    try:
+        with _no_interruption():
+            waiting = {pool.submit(_play_game, game) for game in games}
+        while waiting:
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()  # what they play is of no use any more, and can take minutes
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _no_interruption() -> Iterator[None]:
+    """Put off an interruption until all processes are there; they are deaf to it: it is for the one that waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_stage: Stage | None = None  # of a process that plays; set once when it starts
+
+
+def _enter(stage: Stage) -> None:
+    global _stage
+    _stage = stage
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _play_game(game: Game) -> list[EpisodeResult]:
+    assert _stage is not None
+    return _stage.play(*game)
+
+
+def _finite(content: Any) -> Any:
+    """The same content with None for every number that JSON does not know."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

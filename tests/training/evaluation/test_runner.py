@@ -1,52 +1,88 @@
 import json
-from pathlib import Path
+import math
+from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
 
+from extender.policies.base import PolicyError
 from extender.policies.heuristics import HEURISTICS
-from training.evaluation.metrics import METRICS
-from training.evaluation.plots import CurvePoint
-from training.evaluation.report import terminal_table, write_report
-from training.evaluation.runner import Evaluation, EvaluationArguments, evaluate
-from training.workloads.selection import WorkloadArguments
-from training.workloads.synthetic import generate_population
-
-BASELINES = ["kube-scheduler-default", "most-allocated"]
+from tests.training.evaluation.small_evaluations import BASELINES, POPULATION, SYNTHETIC, small_evaluation
+from training.evaluation.metrics import catalogue
+from training.evaluation.report import json_report
+from training.evaluation.runner import Contender, Evaluation, EvaluationArguments, Stage, evaluate, rules
+from training.evaluation.statistics import Comparison, holm
+from training.simulator.scheduling import SchedulerArguments
 
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    arguments = EvaluationArguments(nodes=12, pods=300, loads=[0.7, 0.95], seeds=3, baselines=BASELINES)
-    population = generate_population(np.random.default_rng(0))
-    return evaluate([HEURISTICS["best-fit"]], arguments, population, WorkloadArguments(source="synthetic"))
+    return small_evaluation()
 
 
 def test_every_policy_is_played_at_every_load_and_seed(evaluation: Evaluation) -> None:
     played = {(result.policy, result.load, result.seed) for result in evaluation.results}
     assert len(played) == len(evaluation.results) == 3 * 2 * 3
-    assert evaluation.policies == ["best-fit", *BASELINES]
 
 
-def test_a_rule_scores_the_same_as_a_policy_and_as_compiled_baseline() -> None:
-    arguments = EvaluationArguments(nodes=12, pods=300, loads=[0.9], seeds=2, baselines=["best-fit"])
-    population = generate_population(np.random.default_rng(0))
-    result = evaluate([HEURISTICS["best-fit"]], arguments, population, WorkloadArguments(source="synthetic"))
-    ours, theirs = result.results[0], result.results[1]
+def test_policies_keep_the_order_in_which_they_were_given(evaluation: Evaluation) -> None:
+    assert evaluation.policies == ["trained", *BASELINES]
+
+
+def test_the_same_rule_compiled_and_asked_decision_by_decision_places_alike() -> None:
+    arguments = EvaluationArguments(nodes=12, pods=300, loads=[0.9], seeds=2, processes=1)
+    asked = Contender("asked", HEURISTICS["best-fit"])
+    result = evaluate([asked], rules(["best-fit"]), arguments, POPULATION, SYNTHETIC)
     # Ties are broken at random by the one and by order by the other, so single waits may differ.
-    assert ours.metrics["gpu_allocation"] == pytest.approx(theirs.metrics["gpu_allocation"], rel=0.05)
+    ours, theirs = (result.mean(policy, "gpu_allocation") for policy in ("asked", "best-fit"))
+    assert ours == pytest.approx(theirs, rel=0.05)
 
 
-def test_the_json_form_holds_means_and_comparisons(evaluation: Evaluation, tmp_path: Path) -> None:
-    evaluation.write(tmp_path / "evaluation.json")
-    content = json.loads((tmp_path / "evaluation.json").read_text())
-    assert set(content["policies"]) == set(evaluation.policies)
-    assert set(content["policies"]["best-fit"]) == set(METRICS)
-    assert len(content["comparisons"]) == len(BASELINES) * 2 * len(METRICS)
-    keys = {"policy", "baseline", "metric", "load", "relative_difference", "low", "high"}
-    assert all(set(entry) == keys for entry in content["comparisons"])
+def test_the_result_is_the_same_whatever_the_number_of_processes(evaluation: Evaluation) -> None:
+    assert json_report(small_evaluation(processes=3)) == json_report(evaluation)
+
+
+def test_many_games_are_handed_out_whole_and_few_singly() -> None:
+    # 2 loads x 8 seeds are 16 games, enough for 2 processes but not for 5.
+    assert json_report(small_evaluation(processes=2, seeds=8)) == json_report(small_evaluation(processes=5, seeds=8))
+
+
+def test_the_json_form_holds_means_over_all_loads_and_by_load(evaluation: Evaluation) -> None:
+    content = json.loads(json_report(evaluation))
     waits = [result.metrics["mean_wait_seconds"] for result in evaluation.of("most-allocated")]
+    late = [result.metrics["mean_wait_seconds"] for result in evaluation.of("most-allocated", 0.95)]
     assert content["policies"]["most-allocated"]["mean_wait_seconds"] == pytest.approx(np.mean(waits))
+    assert content["policies_by_load"]["0.95"]["most-allocated"]["mean_wait_seconds"] == pytest.approx(np.mean(late))
+
+
+def test_the_json_form_says_what_each_metric_is(evaluation: Evaluation) -> None:
+    described = json.loads(json_report(evaluation))["metrics"]
+    assert list(described) == list(catalogue())
+    assert described["p95_wait_seconds"]["unit"] == "s"
+
+
+def test_the_json_form_compares_every_metric_with_every_baseline_at_every_load(evaluation: Evaluation) -> None:
+    comparisons = json.loads(json_report(evaluation))["comparisons"]
+    assert len(comparisons) == len(BASELINES) * 2 * len(catalogue())
+    assert all(set(entry) == {entry.name for entry in fields(Comparison)} for entry in comparisons)
+
+
+def test_the_json_form_holds_every_episode(evaluation: Evaluation) -> None:
+    episodes = json.loads(json_report(evaluation))["episodes"]
+    assert len(episodes) == len(evaluation.results)
+    assert episodes[0]["metrics"]["mean_wait_seconds"] == evaluation.results[0].metrics["mean_wait_seconds"]
+
+
+def test_the_json_form_holds_means_with_intervals(evaluation: Evaluation) -> None:
+    entry = json.loads(json_report(evaluation))["statistics_by_load"]["0.7"]["trained"]["mean_slowdown"]
+    assert set(entry) == {"mean", "low", "high", "interquartile_mean"}
+    assert entry["low"] <= entry["mean"] <= entry["high"]
+
+
+def test_the_json_form_says_what_was_played(evaluation: Evaluation) -> None:
+    settings = json.loads(json_report(evaluation))["settings"]
+    assert (settings["nodes"], settings["pods"], settings["loads"]) == (12, 300, [0.7, 0.95])
+    assert set(settings["scheduler"]) == set(asdict(SchedulerArguments()))
 
 
 def test_a_comparison_pairs_the_same_seeds(evaluation: Evaluation) -> None:
@@ -55,32 +91,67 @@ def test_a_comparison_pairs_the_same_seeds(evaluation: Evaluation) -> None:
         for entry in evaluation.comparisons
         if (entry.baseline, entry.metric, entry.load) == ("kube-scheduler-default", "mean_slowdown", 0.95)
     )
-    ours = np.mean([result.metrics["mean_slowdown"] for result in evaluation.of("best-fit", 0.95)])
+    ours = np.mean([result.metrics["mean_slowdown"] for result in evaluation.of("trained", 0.95)])
     theirs = np.mean([result.metrics["mean_slowdown"] for result in evaluation.of("kube-scheduler-default", 0.95)])
+    assert entry.difference == pytest.approx(ours - theirs)
     assert entry.relative_difference == pytest.approx((ours - theirs) / theirs)
-    assert entry.low <= entry.relative_difference <= entry.high
 
 
-def test_an_unknown_baseline_is_refused_with_what_there_is() -> None:
-    arguments = EvaluationArguments(baselines=["worst-fit"])
-    population = generate_population(np.random.default_rng(0))
+def test_p_values_are_corrected_over_policies_baselines_and_loads_of_one_metric(evaluation: Evaluation) -> None:
+    entries = [entry for entry in evaluation.comparisons if entry.metric == "mean_wait_seconds"]
+    assert len(entries) == 4
+    adjusted = [entry.p_value_holm for entry in entries]
+    assert adjusted == holm(np.array([entry.p_value for entry in entries])).tolist()
+
+
+def test_progress_counts_the_episodes() -> None:
+    told: list[tuple[int, int]] = []
+    arguments = EvaluationArguments(nodes=8, pods=60, loads=[0.7], seeds=2, processes=1)
+    everyone = rules(["best-fit", "random"])
+    report = lambda done, total, what: told.append((done, total))  # noqa: E731
+    evaluate(everyone[:1], everyone[1:], arguments, POPULATION, SYNTHETIC, report=report)
+    assert told == [(0, 4), (2, 4), (4, 4)]
+
+
+def test_the_scheduler_s_horizon_reaches_the_measurement() -> None:
+    arguments = EvaluationArguments(nodes=8, pods=100, loads=[0.9], seeds=1, warm_up=0.0, processes=1)
+    scheduler = SchedulerArguments(horizon_seconds=50.0)
+    stage = Stage(rules(["best-fit"]), arguments, POPULATION, SYNTHETIC, scheduler)
+    (result,) = stage.play(0.9, 1_000_000, [0])
+    assert len(result.waits) < 100
+
+
+def test_an_unknown_rule_is_refused_with_what_there_is() -> None:
     with pytest.raises(ValueError, match=r"worst-fit; there are random, .*best-fit"):
-        evaluate([], arguments, population, WorkloadArguments(source="synthetic"))
+        rules(["random", "worst-fit"])
 
 
-def test_the_report_needs_nothing_but_itself(evaluation: Evaluation, tmp_path: Path) -> None:
-    curve = [CurvePoint(1000, 1.0, -5.0, 30.0), CurvePoint(2000, 2.0, -3.0, 20.0)]
-    write_report(
-        tmp_path / "report.html", name="trial", evaluation=evaluation, curve=curve, facts={"Trained with": "<x>"}
-    )
-    page = (tmp_path / "report.html").read_text()
-    assert page.count("<svg") == 2 * len(evaluation.loads) + 2
-    assert "Learning curve" in page
-    assert "<script" not in page
-    assert "src=" not in page
-    assert "&lt;x&gt;" in page
-    assert all(label in page for label in METRICS.values())
+def test_two_contenders_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="best-fit: more than one contender has this name"):
+        evaluate(rules(["best-fit"]), rules(["best-fit"]), EvaluationArguments(), POPULATION, SYNTHETIC)
 
 
-def test_the_terminal_table_has_a_row_per_load_and_policy(evaluation: Evaluation) -> None:
-    assert terminal_table(evaluation).row_count == 2 * 3
+class Stubborn:
+    """A policy that fails when it is asked."""
+
+    name = "stubborn"
+
+    def scores(self, nodes: object, pod: object, candidates: object) -> np.ndarray:
+        raise PolicyError("stubborn: does not answer")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_policy_that_fails_ends_the_evaluation_with_its_message(processes: int) -> None:
+    arguments = EvaluationArguments(nodes=8, pods=60, loads=[0.7], seeds=2, processes=processes)
+    with pytest.raises(PolicyError, match="stubborn: does not answer"):
+        evaluate([Contender("stubborn", Stubborn())], rules(["random"]), arguments, POPULATION, SYNTHETIC)
+
+
+def test_a_metric_that_no_episode_has_is_null_in_json(evaluation: Evaluation) -> None:
+    metric = "violations_priority_0"
+    results = [
+        type(result)(**{**asdict(result), "metrics": {**result.metrics, metric: math.nan}})
+        for result in evaluation.results
+    ]
+    emptied = Evaluation("by hand", evaluation.settings, evaluation.metrics, results, [])
+    assert emptied.to_json()["policies"]["trained"][metric] is None
