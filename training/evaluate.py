@@ -1,0 +1,496 @@
+"""Judge policies on held-back seeds: trained ones, rules, or both, all on exactly the same pods.
+
+    python -m training.evaluate
+    python -m training.evaluate --policies runs/quickstart/policy.onnx,most-allocated,fgd --load 0.6,0.8,0.95
+    python -m training.evaluate --policies old=a.onnx,new=b.onnx --baseline old --workload openb --seeds 40
+    python -m training.evaluate --policies fgd --process bursty --scheduler ordering=fifo preemption=true
+    python -m training.evaluate --policies fgd,best-fit --json result.json --markdown result.md
+
+Every policy is compared with the baseline, paired by seed. Without --json, --markdown or --html the folder of --output
+receives evaluation.json, evaluation.md and report.html; files appear when all is done, whole or not at all.
+
+Exit codes: 0 done; 1 failed while playing or writing; 2 the arguments, a policy file or a trace were refused, and
+nothing was played; 130 interrupted.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from extender.policies.base import PolicyError
+from extender.policies.heuristics import RULES
+from extender.policies.onnx import OnnxPolicy
+from training.evaluation.metrics import SERVICE_LEVELS, catalogue
+from training.evaluation.report import (
+    definitions,
+    html_report,
+    json_report,
+    markdown_report,
+    terminal_tables,
+    write_whole,
+)
+from training.evaluation.runner import Contender, EvaluationArguments, evaluate, held_back_workload
+from training.progress import track
+from training.simulator.scheduling import SchedulerArguments
+from training.workloads.base import BASE_RESOURCES, Population
+from training.workloads.selection import WorkloadArguments, load_population
+from training.workloads.tables import TraceError
+
+POLICIES = "fgd,best-fit,most-allocated"
+BASELINE = "kube-scheduler-default"
+LOADS = "0.6,0.8,0.95"
+OUTPUT = Path("runs/evaluation")
+PLAIN_WIDTH = 160  # of tables where there is no terminal to ask
+POLICY_ENDING = ".onnx"
+Arguments = TypeVar("Arguments")
+
+
+class ArgumentError(ValueError):
+    """The command line asks for something that is not there; the message says what is."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for, checked.
+
+    Attributes:
+        candidates: policies to judge.
+        baselines: what they are compared with; one.
+        evaluation: the episodes.
+        workload: where pods and arrivals come from.
+        scheduler: the rules of the queue.
+        population: what episodes are drawn from.
+        outputs: the file of each of json, markdown and html that is to be written.
+    """
+
+    candidates: list[Contender]
+    baselines: list[Contender]
+    evaluation: EvaluationArguments
+    workload: WorkloadArguments
+    scheduler: SchedulerArguments
+    population: Population
+    outputs: dict[str, Path]
+
+
+def parse_loads(text: str) -> list[float]:
+    """Loads joined by commas.
+
+    Example:
+        >>> parse_loads("0.6,0.95")
+        [0.6, 0.95]
+    """
+    try:
+        loads = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers joined by commas, as 0.6,0.8,0.95") from None
+    if len(set(loads)) < len(loads):
+        raise argparse.ArgumentTypeError(f"{text!r}: a load is named twice")
+    return loads
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """A setting as key=value, the value as YAML reads it.
+
+    Example:
+        >>> parse_setting("preemption=true")
+        ('preemption', True)
+    """
+    key, separator, value = text.partition("=")
+    try:
+        if key and separator:
+            return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: expected key=value")
+
+
+def parse_service_level(text: str) -> tuple[int, float]:
+    """A promise as priority=seconds.
+
+    Example:
+        >>> parse_service_level("1000=60")
+        (1000, 60.0)
+    """
+    priority, _, seconds = text.partition("=")
+    try:
+        return int(priority), float(seconds)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected PRIORITY=SECONDS, as 1000=60") from None
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate",
+        usage="%(prog)s [options]",
+        description=__doc__,
+        epilog=f"--scheduler takes:\n{listed(SchedulerArguments)}\n\n"
+        f"--workload-settings takes:\n{listed(WorkloadArguments)}".replace("%", "%%"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    judged = parser.add_argument_group("what is judged")
+    judged.add_argument(
+        "--policies",
+        default=POLICIES,
+        metavar="POLICY,…",
+        help=f"rules, policy files, or NAME=FILE (default: %(default)s). Rules: {', '.join(RULES)}",
+    )
+    judged.add_argument(
+        "--baseline",
+        default=BASELINE,
+        metavar="POLICY",
+        help="what every policy is compared with, in the same form or the name of one of them (default: %(default)s)",
+    )
+    episodes = parser.add_argument_group("on which episodes")
+    defaults = EvaluationArguments()
+    for flag, name, metavar in (
+        ("--workload", "source", "SOURCE"),
+        ("--path", "path", "DIR"),
+        ("--traces", "traces", "DIR"),
+        ("--mix", "mix", "MIX"),
+        ("--process", "process", "PROCESS"),
+    ):
+        setting = settings_of(WorkloadArguments)[name]
+        shown = f" (default: {setting.default})" if setting.default else ""
+        episodes.add_argument(flag, dest=name, metavar=metavar, help=f"{setting.meaning}{shown}".replace("%", "%%"))
+    episodes.add_argument(
+        "--load",
+        type=parse_loads,
+        default=LOADS,
+        metavar="LOAD,…",
+        help="offered loads of the bottleneck resource (default: %(default)s)",
+    )
+    episodes.add_argument(
+        "--seeds", type=int, default=defaults.seeds, help="episodes at each load (default: %(default)s)"
+    )
+    episodes.add_argument(
+        "--nodes", type=int, default=defaults.nodes, help="nodes of the cluster (default: %(default)s)"
+    )
+    episodes.add_argument("--pods", type=int, default=defaults.pods, help="pods of an episode (default: %(default)s)")
+    episodes.add_argument(
+        "--resources", type=int, help="of the cluster, 2 to 16 (default: those of the policy files, else 3)"
+    )
+    episodes.add_argument(
+        "--warm-up",
+        type=float,
+        default=defaults.warm_up,
+        metavar="SHARE",
+        help="share of the pods that is not counted, as they meet an empty cluster (default: %(default)s)",
+    )
+    for flag, what in (("--workload-settings", "of the workload"), ("--scheduler", "of the queue")):
+        episodes.add_argument(
+            flag,
+            type=parse_setting,
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="KEY=VALUE",
+            help=f"settings {what}, listed below",
+        )
+    episodes.add_argument(
+        "--service-levels",
+        type=parse_service_level,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PRIORITY=SECONDS",
+        help="longest promised wait, by the lowest priority it is promised to (default: "
+        f"{' '.join(f'{priority}={seconds:g}' for priority, seconds in SERVICE_LEVELS.items())})",
+    )
+    results = parser.add_argument_group("results")
+    results.add_argument("--json", type=Path, metavar="FILE", help="every episode, statistic and comparison")
+    results.add_argument("--markdown", type=Path, metavar="FILE", help="the tables")
+    results.add_argument("--html", type=Path, metavar="FILE", help="tables and plots in one page")
+    results.add_argument(
+        "--output", type=Path, metavar="DIR", help=f"folder for all three (default: {OUTPUT}, if no file is named)"
+    )
+    results.add_argument("--name", help="heading of the reports (default: the policies)")
+    results.add_argument(
+        "--processes", type=int, help="that play at the same time (default: one per core); results do not depend on it"
+    )
+    results.add_argument("--list-metrics", action="store_true", help="print what is measured and exit")
+    return parser.parse_args(arguments)
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """Check everything that can be checked before the first episode.
+
+    Raises:
+        ArgumentError: a value is impossible or a file cannot be written.
+        PolicyError: a policy file holds no policy.
+        TraceError: the trace is missing or unreadable.
+    """
+    candidates, baselines, resources = contenders_of(options.policies, options.baseline, options.resources)
+    evaluation = checked(
+        EvaluationArguments,
+        {
+            "nodes": options.nodes,
+            "pods": options.pods,
+            "loads": options.load,
+            "seeds": options.seeds,
+            "warm_up": options.warm_up,
+            "processes": options.processes,
+            "service_levels": dict(options.service_levels) or dict(SERVICE_LEVELS),
+        },
+        {"loads": "--load", "warm_up": "--warm-up", "service_levels": "--service-levels"},
+    )
+    named = {key: getattr(options, key) for key in ("source", "path", "traces", "mix", "process")}
+    named = {key: value for key, value in named.items() if value is not None}
+    settings = nested(options.workload_settings)
+    flags = {"source": "--workload"} | {key: f"--workload-settings {key}" for key in settings}
+    workload = checked(WorkloadArguments, named | settings, flags)
+    scheduler = nested(options.scheduler)
+    scheduler = checked(SchedulerArguments, scheduler, {key: f"--scheduler {key}" for key in scheduler})
+    try:
+        population = load_population(workload, resources)
+        held_back_workload(population, evaluation, workload, evaluation.loads[0], evaluation.first_seed)
+    except TraceError:
+        raise
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
+    return Request(candidates, baselines, evaluation, workload, scheduler, population, outputs_of(options))
+
+
+def contenders_of(policies: str, baseline: str, resources: int | None) -> tuple[list[Contender], list[Contender], int]:
+    """The policies, the baseline, and the number of resources that all of them know.
+
+    Raises:
+        ArgumentError: a policy is neither a rule nor a file, has the name of another, or knows other resources.
+        PolicyError: a file holds no policy.
+    """
+    named = [contender_of(text.strip()) for text in policies.split(",") if text.strip()]
+    against = next((entry for entry in named if entry.name == baseline), None) or contender_of(baseline)
+    candidates = [entry for entry in named if entry != against]
+    names = [entry.name for entry in (*candidates, against)]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ArgumentError(f"--policies: {', '.join(twice)} is named twice; tell files apart by NAME=FILE")
+    known: dict[str, int] = {} if resources is None else {"--resources": resources}
+    for entry in (*candidates, against):
+        if isinstance(policy := entry.load(), OnnxPolicy):
+            known[entry.name] = len(policy.resources)
+    if len(set(known.values())) > 1:
+        each = ", ".join(f"{name} {count}" for name, count in known.items())
+        raise ArgumentError(f"the policies were made for different numbers of resources: {each}")
+    return candidates, [against], next(iter(known.values()), len(BASE_RESOURCES))
+
+
+def contender_of(text: str) -> Contender:
+    """A rule by its name, or a policy file, which is named by itself or, where it is called policy.onnx, its folder.
+
+    Raises:
+        ArgumentError: it is neither.
+
+    Example:
+        >>> contender_of("best-fit").name, contender_of("mine=runs/a/policy.onnx").name
+        ('best-fit', 'mine')
+    """
+    name, separator, file = text.rpartition("=")
+    if not separator and text in RULES:
+        return Contender(text, text)
+    path = Path(file)
+    if path.suffix != POLICY_ENDING:
+        raise ArgumentError(f"{text!r}: expected a {POLICY_ENDING} file or a rule: {', '.join(RULES)}")
+    return Contender(name or (path.resolve().parent.name if path.stem == "policy" else path.stem), path)
+
+
+def nested(settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Settings with dots in their keys as dictionaries within each other; the last of the same key counts.
+
+    Example:
+        >>> nested([("source", "generated"), ("generator.nodes", 100)])
+        {'source': 'generated', 'generator': {'nodes': 100}}
+    """
+    tree: dict[str, Any] = {}
+    for key, value in settings:
+        *sections, last = key.split(".")
+        branch = tree
+        for section in sections:
+            if not isinstance(branch.setdefault(section, {}), dict):
+                branch[section] = {}
+            branch = branch[section]
+        branch[last] = value
+    return tree
+
+
+def checked(schema: type[Arguments], given: Mapping[str, Any], flags: Mapping[str, str]) -> Arguments:
+    """The dataclass with these values.
+
+    Args:
+        schema: a dataclass with pydantic's limits.
+        given: values by field.
+        flags: what the command line calls a field, where that is not --field.
+
+    Raises:
+        ArgumentError: a field does not exist or a value is outside its limits; names each by its flag.
+    """
+
+    def flag_of(path: Sequence[object]) -> str:
+        first, *rest = map(str, path)
+        return ".".join([flags.get(first, f"--{first}".replace("_", "-")), *rest])
+
+    problems = [
+        f"{flag_of(path)}: no such key; there are {', '.join(known)}" for path, known in _unknown(schema, given, ())
+    ]
+    try:
+        values = TypeAdapter(schema).validate_python(given)
+    except ValidationError as error:
+        problems += [
+            f"{flag_of(problem['loc'])}: {problem['msg'][0].lower()}{problem['msg'][1:]}, not {problem['input']!r}"
+            for problem in error.errors()
+        ]
+    if problems:
+        raise ArgumentError("\n".join(problems))
+    return values
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a dataclass, as help shows it: its default, and its meaning with the words it may have."""
+
+    default: Any
+    meaning: str
+
+
+def settings_of(schema: type) -> dict[str, Setting]:
+    """Every field of a dataclass by its name; those of dataclasses within it have a dot in theirs.
+
+    Example:
+        >>> settings_of(SchedulerArguments)["preemption"]
+        Setting(default=False, meaning='evict pods of lower priority for a pod that fits nowhere')
+    """
+    found: dict[str, Setting] = {}
+    instance = schema()
+    for entry in fields(schema):
+        if isinstance(entry.type, type) and is_dataclass(entry.type):
+            found |= {f"{entry.name}.{key}": setting for key, setting in settings_of(entry.type).items()}
+        elif metadata := getattr(entry.type, "__metadata__", ()):
+            meaning = str(metadata[0].description)
+            patterns = [limit.pattern for limit in metadata[0].metadata if getattr(limit, "pattern", None)]
+            words = [re.fullmatch(r"\^\(([\w|-]+)\)\$", pattern) for pattern in patterns]
+            choices = [match[1].replace("|", ", ") for match in words if match]
+            unsaid = [words for words in choices if not all(word in meaning for word in words.split(", "))]
+            found[entry.name] = Setting(getattr(instance, entry.name), "; ".join([*unsaid, meaning]))
+    return found
+
+
+def listed(schema: type) -> str:
+    """The settings with their defaults and meanings, two lines each."""
+    return "\n".join(
+        f"  {key}={'null' if setting.default is None else setting.default}\n      {setting.meaning}"
+        for key, setting in settings_of(schema).items()
+    )
+
+
+def _unknown(
+    schema: type, given: Mapping[str, Any], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    known = {entry.name: entry.type for entry in fields(schema)}
+    for key, value in given.items():
+        inner = known.get(key)
+        if key not in known:
+            yield (*path, key), list(known)
+        elif isinstance(inner, type) and is_dataclass(inner) and isinstance(value, dict):
+            yield from _unknown(inner, value, (*path, key))
+
+
+def outputs_of(options: argparse.Namespace) -> dict[str, Path]:
+    """Where the results go, by kind; folders are made now, so that nothing is played in vain.
+
+    Raises:
+        ArgumentError: a file cannot be written there.
+    """
+    outputs = {kind: getattr(options, kind) for kind in ("json", "markdown", "html")}
+    outputs = {kind: path for kind, path in outputs.items() if path is not None}
+    if options.output is not None or not outputs:
+        folder = options.output or OUTPUT
+        names = {"json": "evaluation.json", "markdown": "evaluation.md", "html": "report.html"}
+        outputs = {kind: folder / name for kind, name in names.items()} | outputs
+    for kind, path in outputs.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArgumentError(f"--{kind}: {path.parent} cannot be made: {error.strerror}") from error
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise ArgumentError(f"--{kind}: {path} cannot be written")
+    if len(set(outputs.values())) < len(outputs):
+        raise ArgumentError("--json, --markdown and --html have to be different files")
+    return outputs
+
+
+def judge(request: Request, name: str | None, console: Console) -> None:
+    """Play, print the tables, and write the files.
+
+    Raises:
+        PolicyError: a policy gave an answer that cannot be used.
+        BrokenProcessPool: a process that played was killed.
+        OSError: a file could not be written.
+    """
+    contenders = [*request.candidates, *request.baselines]
+    episodes = len(request.evaluation.loads) * request.evaluation.seeds * len(contenders)
+    console.print(f"workload: {request.population.name}", highlight=False, soft_wrap=True)
+    started = time.monotonic()
+    with track(console, "evaluating", episodes) as tracker:
+        evaluation = evaluate(
+            request.candidates,
+            request.baselines,
+            request.evaluation,
+            request.population,
+            request.workload,
+            request.scheduler,
+            report=lambda done, _total, what: tracker.update(done, what),
+        )
+    for table in terminal_tables(evaluation):
+        console.print(table)
+    console.print(f"{episodes:,} episodes in {time.monotonic() - started:.0f} s", highlight=False)
+    heading = name or ", ".join(contender.name for contender in contenders)
+    facts = {
+        f"Policy {contender.name}": str(contender.policy)
+        for contender in contenders
+        if isinstance(contender.policy, Path)
+    }
+    texts = {
+        "json": lambda: json_report(evaluation),
+        "markdown": lambda: markdown_report(heading, evaluation, facts),
+        "html": lambda: html_report(heading, evaluation, facts),
+    }
+    write_whole({path: texts[kind]() for kind, path in request.outputs.items()})
+    for path in request.outputs.values():
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry of `python -m training.evaluate`."""
+    options = parse_arguments()
+    if options.list_metrics:
+        print(definitions(catalogue().values()))
+        return
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+    try:
+        request = request_of(options)
+    except (ArgumentError, PolicyError, TraceError) as error:
+        print(f"training.evaluate: {error}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        judge(request, options.name, console)
+    except (PolicyError, BrokenProcessPool, OSError) as error:
+        print(f"training.evaluate: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("training.evaluate: interrupted, nothing was written", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
