@@ -67,7 +67,15 @@ def inner(function: Callable[..., Any]) -> Any:
     It may not allocate arrays, but may call functions that do (`outer`). One that returns arrays hands them out without
     counting the reference, so only functions of the inner loop and entries may call it.
     """
-    return numba.njit(cache=True, **INNER_LOOP)(function)
+    dispatcher = numba.njit(cache=True, **INNER_LOOP)(function)
+
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise TypeError(f"{function.__name__} belongs to the inner loop and has no way in from Python: see from_python")
+
+    # Without these, numba would jump to the missing wrapper.
+    dispatcher.add_overload = lambda compiled: dispatcher.overloads.__setitem__(tuple(compiled.signature.args), compiled)
+    dispatcher._compile_for_args = refuse
+    return dispatcher
 
 
 def entry(function: Callable[..., Any]) -> Any:
