@@ -53,7 +53,7 @@ def allocate(batch: int, workload: Workload, *, sampled: bool = False) -> Episod
         return np.zeros((batch, *dimensions), dtype=np.bool_)
 
     def heap() -> Heap:
-        return Heap(floats(pods), integers(pods), integers(pods), integers(1))
+        return Heap(floats(pods), floats(pods), integers(pods), integers(pods), integers(1))
 
     return Episode(
         cluster=Cluster(
@@ -223,7 +223,7 @@ def episode_of(workload: Workload, settings: FloatArray, order: FloatArray, *, s
 
 @inner
 def _view_heap(heap, index):
-    return Heap(heap.keys[index], heap.ranks[index], heap.items[index], heap.size[index])
+    return Heap(heap.keys[index], heap.orders[index], heap.ranks[index], heap.items[index], heap.size[index])
 
 
 @inner

@@ -17,7 +17,7 @@ from training.simulator.occupancy import has_room, put_on_node, take_off_node
 from training.simulator.preemption import choose_preemption
 from training.simulator.queues import (
     backoff_ends,
-    end_backoff,
+    end_backoffs,
     enqueue,
     next_in_queue,
     park,
@@ -86,7 +86,7 @@ def next_attempt(episode):
         if finishes <= soonest:
             _finish(episode, pop(episode.running))
         elif returns <= soonest:
-            end_backoff(episode)
+            end_backoffs(episode)
         else:
             if episode.samples.shape[0] > 0:
                 _sample(episode, arrived)
@@ -208,7 +208,7 @@ def place(episode, pod, row, device):
         counters[PLACED] += 1
     pods.waited[pod] += now - pods.pending_since[pod]
     pods.finishes[pod] = now + pods.duration[pod]
-    push(episode.running, pods.finishes[pod], pods.rank[pod], pod)
+    push(episode.running, pods.finishes[pod], 0.0, pods.rank[pod], pod)
     wake_withheld(episode)
 
 

@@ -1,4 +1,4 @@
-"""A binary heap in arrays: smallest key first, and among equal keys the smallest rank.
+"""A binary heap in arrays: smallest key first, among equal keys the smallest order, then the smallest rank.
 
 The arrays belong to the episode's state, so that a checkpoint of the arrays is a checkpoint of the heap. Ranks are
 unique, so the order in which entries leave does not depend on the order in which they came.
@@ -15,42 +15,49 @@ class Heap(NamedTuple):
     """Up to P entries."""
 
     keys: np.ndarray  # (P,) float64
+    orders: np.ndarray  # (P,) float64
     ranks: np.ndarray  # (P,) int64
     items: np.ndarray  # (P,) int64
     size: np.ndarray  # (1,) int64
 
 
 @inner
-def _is_before(heap, key, rank, position):
-    return key < heap.keys[position] or (key == heap.keys[position] and rank < heap.ranks[position])
+def _is_before(heap, key, order, rank, position):
+    if key != heap.keys[position]:
+        return key < heap.keys[position]
+    if order != heap.orders[position]:
+        return order < heap.orders[position]
+    return rank < heap.ranks[position]
 
 
 @inner
 def _move(heap, source, target):
     heap.keys[target] = heap.keys[source]
+    heap.orders[target] = heap.orders[source]
     heap.ranks[target] = heap.ranks[source]
     heap.items[target] = heap.items[source]
 
 
 @inner
-def _put(heap, position, key, rank, item):
+def _put(heap, position, key, order, rank, item):
     heap.keys[position] = key
+    heap.orders[position] = order
     heap.ranks[position] = rank
     heap.items[position] = item
 
 
 @inner
-def push(heap, key, rank, item):
+def push(heap, key, order, rank, item):
     """Insert an entry."""
     child = heap.size[0]
     heap.size[0] += 1
     while child > 0:
         parent = (child - 1) >> 1
-        if not _is_before(heap, key, rank, parent):
+        if not _is_before(heap, key, order, rank, parent):
             break
         _move(heap, parent, child)
         child = parent
-    _put(heap, child, key, rank, item)
+    _put(heap, child, key, order, rank, item)
 
 
 @inner
@@ -59,19 +66,21 @@ def pop(heap):
     smallest = heap.items[0]
     heap.size[0] -= 1
     size = heap.size[0]
-    key, rank, item = heap.keys[size], heap.ranks[size], heap.items[size]
+    key, order, rank, item = heap.keys[size], heap.orders[size], heap.ranks[size], heap.items[size]
     parent = 0
     while True:
         child = 2 * parent + 1
         if child >= size:
             break
-        if child + 1 < size and _is_before(heap, heap.keys[child + 1], heap.ranks[child + 1], child):
-            child += 1
-        if _is_before(heap, key, rank, child):
+        if child + 1 < size:
+            other = child + 1
+            if _is_before(heap, heap.keys[other], heap.orders[other], heap.ranks[other], child):
+                child = other
+        if _is_before(heap, key, order, rank, child):
             break
         _move(heap, child, parent)
         parent = child
-    _put(heap, parent, key, rank, item)
+    _put(heap, parent, key, order, rank, item)
     return smallest
 
 

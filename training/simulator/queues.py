@@ -3,11 +3,12 @@
 Pods arrive in the active queue. One that fits nowhere is parked among the unschedulable pods until an event may help
 it: a pod that leaves a node helps whoever fits there now; whatever happens may help a pod that an extender turned away
 (here: that reservations kept from a node). A pod that failed a short while ago comes back through the backoff queue.
-It is taken from there when its backoff (1 s, doubled with every failure, up to 10 s) is over, or at once if the active
-queue is empty. Attempts that cannot succeed are not played: a shape that fits nowhere stays parked until something is
-freed where it fits.
+It is taken from there when its backoff (1 s, doubled with every failure, up to 10 s) is over, or as soon as nobody is
+left in the active queue. Attempts that cannot succeed are not played: a shape that fits nowhere stays parked until
+something is freed where it fits.
 
-Source: pkg/scheduler/backend/queue/scheduling_queue.go, active_queue.go (unlockedPop), backoff_queue.go (1.36);
+Source: pkg/scheduler/backend/queue/scheduling_queue.go (flushBackoffQCompleted), active_queue.go (unlockedPop),
+backoff_queue.go (1.36);
 pkg/scheduler/framework/plugins/noderesources/fit.go (isSchedulableAfterPodEvent).
 """
 
@@ -39,7 +40,7 @@ def enqueue(episode, pod):
     pods.attempts[pod] = 0
     pods.rank[pod] = counters[SEQUENCE]
     counters[SEQUENCE] += 1
-    push(episode.active, pods.order[pod], pods.rank[pod], pod)
+    push(episode.active, pods.order[pod], 0.0, pods.rank[pod], pod)
 
 
 @inner
@@ -47,9 +48,7 @@ def next_in_queue(episode):
     """Take the pod that is tried next out of the queue; NOBODY if there is none to try now."""
     active, backoff = episode.active, episode.backoff
     if active.size[0] == 0 and backoff.size[0] > 0 and episode.settings[POP_FROM_BACKOFF] > 0:
-        window = backoff.keys[0]
-        while backoff.size[0] > 0 and backoff.keys[0] == window:
-            end_backoff(episode)
+        return pop(backoff)
     return pop(active) if active.size[0] > 0 else NOBODY
 
 
@@ -60,10 +59,11 @@ def backoff_ends(episode):
 
 
 @inner
-def end_backoff(episode):
-    """Move the pod whose backoff is over to the active queue."""
-    pod = pop(episode.backoff)
-    push(episode.active, episode.pods.order[pod], episode.pods.rank[pod], pod)
+def end_backoffs(episode):
+    """Move the pods whose backoff is over by now to the active queue."""
+    while backoff_ends(episode) <= episode.clock[NOW]:
+        pod = pop(episode.backoff)
+        push(episode.active, episode.pods.order[pod], 0.0, episode.pods.rank[pod], pod)
 
 
 @inner
@@ -139,9 +139,9 @@ def _come_back(episode, pod):
     else:
         waits = expires > episode.clock[NOW]
     if waits:
-        push(episode.backoff, expires, pods.rank[pod], pod)
+        push(episode.backoff, expires, pods.order[pod], pods.rank[pod], pod)
     else:
-        push(episode.active, pods.order[pod], pods.rank[pod], pod)
+        push(episode.active, pods.order[pod], 0.0, pods.rank[pod], pod)
 
 
 @inner
