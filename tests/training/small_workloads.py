@@ -24,6 +24,7 @@ class Pod(NamedTuple):
     gpu_count: int = 0
     gpu_milli: int = 0
     priority: int = 0
+    expected: float = 0.0
 
 
 def workload_of(
@@ -38,6 +39,8 @@ def workload_of(
 ) -> Workload:
     """These pods on these nodes, which start empty.
 
+    Pods that ask for the same and may go to the same nodes are of one shape.
+
     Args:
         admits: (pods, nodes) bool; every node admits every pod where left out.
         model: (nodes,) int64, numbers of the GPU models; unknown where left out.
@@ -49,6 +52,12 @@ def workload_of(
     allocatable = cluster_of(*cluster, device_slots=device_slots).allocatable
     devices = np.array([len(node.devices) for node in cluster])
     wanted = [pod_of(pod.cpu, pod.memory, pod.gpu_count, pod.gpu_milli) for pod in arriving]
+    kinds = [
+        (*pod.request.tolist(), pod.gpu_count, pod.gpu_milli, *mask.tolist())
+        for pod, mask in zip(wanted, admits, strict=True)
+    ]
+    first = [kinds.index(kind) for kind in dict.fromkeys(kinds)]
+    shape_of = {kinds[index]: number for number, index in enumerate(first)}
     return Workload(
         resources=BASE_RESOURCES,
         allocatable=allocatable,
@@ -58,42 +67,53 @@ def workload_of(
         pod_limit=np.full(len(cluster), PODS_PER_NODE) if pod_limit is None else pod_limit,
         price=NodePrices().of(allocatable, devices),
         shapes=PodShapes(
-            np.array([pod.request for pod in wanted]),
-            np.array([pod.gpu_count for pod in arriving]),
-            np.array([pod.gpu_milli for pod in arriving]),
-            np.array([pod.nonzero for pod in wanted]),
-            admitted_models(admits, model, len(models)),
+            np.array([wanted[index].request for index in first]),
+            np.array([wanted[index].gpu_count for index in first]),
+            np.array([wanted[index].gpu_milli for index in first]),
+            np.array([wanted[index].nonzero for index in first]),
+            admitted_models(admits[first], model, len(models)),
         ),
-        admits=admits,
-        shape=np.arange(len(arriving)),
+        admits=admits[first],
+        shape=np.array([shape_of[kind] for kind in kinds]),
         arrival=np.array([pod.arrival for pod in arriving], float),
         duration=np.array([pod.duration for pod in arriving], float),
         priority=np.array([pod.priority for pod in arriving]),
-        expected=np.zeros(len(arriving)),
+        expected=np.array([pod.expected for pod in arriving], float),
         typical=typical,
     )
 
 
 @st.composite
-def workloads(draw: st.DrawFn, pods_at_most: int = 25) -> Workload:
-    """Workloads on few nodes, tight in time, with many events in the same instant and pods that fit nowhere."""
-    cluster = draw(st.lists(nodes(), min_size=1, max_size=4))
-    times = sorted(draw(st.lists(st.integers(0, 20), min_size=1, max_size=pods_at_most)))
-    arriving = []
+def workloads(draw: st.DrawFn, pods_at_most: int = 25, nodes_at_most: int = 4) -> Workload:
+    """Workloads on few nodes, tight in time, with many events in the same instant and pods that fit nowhere.
+
+    There are few shapes, some of which not every node admits, nodes that take few pods, and two GPU models. Times are
+    quarters of seconds, so that sums of them are exact.
+    """
+    cluster = draw(st.lists(nodes(models=2), min_size=1, max_size=nodes_at_most))
+    mask = st.one_of(
+        st.just([True] * len(cluster)), st.lists(st.booleans(), min_size=len(cluster), max_size=len(cluster))
+    )
+    kinds = draw(st.lists(st.tuples(pods(), mask), min_size=1, max_size=5))
+    times = sorted(draw(st.lists(st.integers(0, 60), min_size=1, max_size=pods_at_most)))
+    arriving, admits = [], []
     for time in times:
-        pod = draw(pods())
-        arriving.append(
-            Pod(
-                time,
-                draw(st.integers(1, 15)),
-                int(pod.request[0]),
-                int(pod.request[1]),
-                pod.gpu_count,
-                pod.gpu_milli,
-                draw(st.sampled_from((0, 0, 1000))),
-            )
-        )
-    return workload_of(cluster, arriving, typical_of((1000, 1, 500, 0.5), (1000, 2, 1000, 0.5)))
+        wanted, admitting = draw(st.sampled_from(kinds))
+        duration = draw(st.integers(1, 60)) / 4
+        expected = draw(st.sampled_from((0.0, duration, duration, 2.0)))
+        priority = draw(st.sampled_from((0, 0, 1000, -5)))
+        cpu, memory = int(wanted.request[0]), int(wanted.request[1])
+        arriving.append(Pod(time / 4, duration, cpu, memory, wanted.gpu_count, wanted.gpu_milli, priority, expected))
+        admits.append(admitting)
+    limits = draw(st.lists(st.sampled_from((1, 2, 3, PODS_PER_NODE)), min_size=len(cluster), max_size=len(cluster)))
+    return workload_of(
+        cluster,
+        arriving,
+        typical_of((1000, 1, 500, 0.5), (1000, 2, 1000, 0.5), admits=[[True, True], [True, False]]),
+        admits=np.array(admits),
+        model=np.array([node.model for node in cluster]),
+        pod_limit=np.array(limits),
+    )
 
 
 def slots(count: int) -> list[Node]:
