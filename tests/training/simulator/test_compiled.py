@@ -6,73 +6,117 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numba import njit
 
-from extender import features, placement
-from extender.placement import ANY_DEVICE
+from extender import elementwise, features, fragmentation, placement
+from extender.placement import ANY_DEVICE, Candidates, shares_device
 from extender.policies import heuristics
 from tests.clusters import clusters, copy_of, pods, typical_pods
 from training.simulator import compiled
-from training.simulator.compiled import COMPILED_MODULES, cache_directory
-
-PLENTY = 1000
+from training.simulator.compiled import COMPILED_MODULES, cache_directory, entry, from_python, inner
 
 
-@njit(cache=True)
-def _list_candidates(nodes, pod, rows, limit):
-    return placement.list_candidates(nodes, pod, rows, limit)
+@entry
+def _choose(condition, yes, no):
+    return elementwise.where(condition, yes, no)
 
 
-@njit(cache=True)
-def _placement_features(nodes, pod, candidates, typical):
-    return features.placement_features(nodes, pod, candidates, typical)
+@entry
+def _look_at(nodes, pod, row, device, fits, tightest, alternatives, after):
+    """What there is to know of a node: whether the pod fits, its devices, and what it would leave."""
+    fits[0] = placement.fits(nodes, pod, row)
+    tightest[0] = placement.tightest_device(nodes, pod, row)
+    for index in range(nodes.device_free.shape[1]):
+        alternatives[index] = placement.is_alternative(nodes, pod, row, index, tightest[0])
+    placement.devices_after(nodes, pod, Candidates(row, device), after)
 
 
-@njit(cache=True)
+@entry
 def _occupy(nodes, pod, row, device):
     return placement.occupy(nodes, pod, row, device)
 
 
-@njit(cache=True)
+@entry
 def _release(nodes, pod, row, taken):
     placement.release(nodes, pod, row, taken)
 
 
+@entry
+def _return_to(nodes, pod, row, taken):
+    placement.return_to(nodes, pod, row, taken)
+
+
+@entry
+def _fragmentation(tables, model, cpu_free, device_free):
+    return fragmentation.fragmentation(tables, model, cpu_free, device_free)
+
+
 def assert_equal_arrays(first, second) -> None:
     for array, other in zip(first, second, strict=True):
-        assert array.dtype == other.dtype
         np.testing.assert_array_equal(array, other)
 
 
-@given(clusters(), pods(), st.integers(0, 12))
-def test_candidates_are_the_same_compiled(nodes, pod, limit):
-    rows = np.arange(len(nodes.allocatable))
-    assert_equal_arrays(_list_candidates(nodes, pod, rows, limit), placement.list_candidates(nodes, pod, rows, limit))
+@given(st.booleans(), st.integers(-9, 9), st.integers(-9, 9))
+def test_where_chooses_between_numbers(condition, yes, no):
+    assert _choose(condition, yes, no) == elementwise.where(condition, yes, no) == (yes if condition else no)
 
 
-@given(clusters(), pods(), typical_pods())
-def test_features_are_the_same_compiled_to_the_last_bit(nodes, pod, typical):
-    candidates = placement.list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
-    compiled_features = _placement_features(nodes, pod, candidates, typical)
-    assert compiled_features.dtype == np.float32
-    np.testing.assert_array_equal(compiled_features, features.placement_features(nodes, pod, candidates, typical))
+def test_where_makes_a_float_of_a_number_that_may_be_one():
+    assert _choose(True, 1, 0.5) == 1.0
+
+
+@given(clusters(), pods(), st.integers(0, 3))
+def test_a_node_looks_alike_compiled(nodes, pod, device):
+    count, slots = nodes.device_free.shape
+    rows = np.arange(count)
+    tightest = placement.tightest_device(nodes, pod, rows)
+    after = np.empty((slots, count), np.int64)
+    devices = np.full(count, device if shares_device(pod) else ANY_DEVICE)
+    placement.devices_after(nodes, pod, Candidates(rows, devices), after)
+    fits = placement.fits(nodes, pod, rows)
+    for row in rows:
+        seen = np.zeros(1, np.bool_), np.zeros(1, np.int64), np.zeros(slots, np.bool_), np.zeros(slots, np.int64)
+        _look_at(nodes, pod, row, devices[row], *seen)
+        alternatives = [placement.is_alternative(nodes, pod, rows, index, tightest)[row] for index in range(slots)]
+        assert_equal_arrays(seen, ([fits[row]], [tightest[row]], alternatives, after[:, row]))
 
 
 @given(clusters(), pods(), st.integers(ANY_DEVICE, 3))
 def test_a_pod_comes_and_goes_alike_compiled(nodes, pod, device):
-    nodes_of_compiled = copy_of(nodes)
+    nodes_of_compiled, before = copy_of(nodes), copy_of(nodes)
     taken = placement.occupy(nodes, pod, 0, device)
     assert _occupy(nodes_of_compiled, pod, 0, device) == taken
     assert_equal_arrays(nodes_of_compiled, nodes)
-    placement.release(nodes, pod, 0, taken)
+    occupied = copy_of(nodes)
     _release(nodes_of_compiled, pod, 0, taken)
-    assert_equal_arrays(nodes_of_compiled, nodes)
+    assert_equal_arrays(nodes_of_compiled, before)
+    _return_to(nodes_of_compiled, pod, 0, taken)
+    assert_equal_arrays(nodes_of_compiled, occupied)
+
+
+@given(clusters(models=2), typical_pods(models=2))
+def test_fragmentation_is_the_same_compiled_to_the_last_bit(nodes, typical):
+    tables = fragmentation.fragmentation_tables(typical)
+    cpu_free = nodes.allocatable[:, 0] - nodes.requested[:, 0]
+    together = fragmentation.fragmentation(tables, nodes.model, cpu_free, nodes.device_free.T)
+    for row, wasted in enumerate(together):
+        assert _fragmentation(tables, nodes.model[row], cpu_free[row], nodes.device_free[row]) == wasted
 
 
 def test_every_module_that_is_compiled_says_which_functions():
-    assert (placement, features, heuristics) == COMPILED_MODULES
+    assert (placement, fragmentation, features, heuristics) == COMPILED_MODULES
     for module in COMPILED_MODULES:
         assert all(function.__module__ == module.__name__ for function in module.COMPILABLE)
+
+
+@inner
+def _doubled(number):
+    return 2 * number
+
+
+def test_a_function_of_the_inner_loop_has_no_way_in_from_python():
+    with pytest.raises(TypeError, match="_doubled belongs to the inner loop"):
+        _doubled(2)
+    assert from_python(_doubled)(2) == 4
 
 
 def test_the_cache_lies_where_the_environment_says(monkeypatch, tmp_path):
@@ -83,7 +127,7 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch, tmp_path):
     assert cache_directory().parent == tmp_path / "stowage" / "numba"
 
 
-@pytest.mark.parametrize("changed", COMPILED_MODULES, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("changed", [elementwise, *COMPILED_MODULES], ids=lambda module: module.__name__)
 def test_a_change_in_a_compiled_module_leaves_the_old_cache_behind(monkeypatch, tmp_path, changed):
     before = cache_directory()
     assert cache_directory() == before

@@ -1,98 +1,166 @@
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
-from numba import njit
 
+from extender.fragmentation import fragmentation, fragmentation_tables
 from extender.placement import ABSENT_DEVICE, WHOLE_DEVICE_MILLI
-from tests.clusters import GIB, Node, typical_of
+from tests.clusters import GIB, Node, clusters, typical_of, typical_pods
 from tests.training.small_workloads import Pod, slots, workload_of, workloads
-from training.simulator.episodes import DEVICE_SLOTS, allocate, episode_of, load, view, view_compiled
-from training.simulator.event_loop import DECISION, NOWHERE, PODS, Episode, advance, place
+from training.simulator.compiled import ENTRY
+from training.simulator.episodes import DEVICE_SLOTS, allocate, arrays_of, load, view, view_compiled
+from training.simulator.heap import Heap
+from training.simulator.scheduling import (
+    RANDOM_TIES,
+    SchedulerArguments,
+    order_of,
+    outcome_of,
+    play,
+    play_rule,
+    prepare,
+    settings_of,
+)
+from training.simulator.scoring import RULE_NUMBERS, empty_cache
+from training.simulator.state import Episode
+from training.workloads.base import Workload
 
-PLENTY = 1000
+FIRST_FIT = RULE_NUMBERS["first-fit"]
+THREE_NODES = workload_of(
+    [Node(1000, GIB, (1000,)), *slots(2)], [Pod(0, 1, 1000), Pod(0, 1, 500)], typical_of((1000, 1, 500, 1.0))
+)
 
 
-@njit
-def _compiled_view_of(batch, index):
-    return view_compiled(batch, index)
+def load_default(episode: Episode, workload: Workload) -> None:
+    arguments = SchedulerArguments()
+    settings = settings_of(arguments, len(workload.allocatable))
+    load(episode, workload, settings, order_of(workload, arguments.ordering))
 
 
-def two_episodes() -> Episode:
-    return allocate(2, nodes=3, resources=3, shapes=2, pods=2, typical=4)
+def play_to_the_end(episode: Episode, workload: Workload) -> None:
+    cache = empty_cache(len(workload.shapes), len(workload.allocatable))
+    play_rule(episode, FIRST_FIT, cache, workload.typical, RANDOM_TIES, np.random.default_rng(0))
 
 
-def play(episode: Episode) -> None:
-    while True:
-        state, candidates = advance(episode, PLENTY)
-        if state != DECISION:
-            return
-        place(episode, candidates.rows[0], candidates.devices[0])
+def compiled_view_reader(batch: Episode):
+    """A compiled function that writes the first number of each array of an episode of the batch."""
+    lines = [
+        f"    firsts[{number}] = episode.{name}[{', '.join(['0'] * (array.ndim - 1))}]"
+        for number, (name, array) in enumerate(arrays_of(batch).items())
+    ]
+    source = "\n".join(["def read(batch, index, firsts):", "    episode = view_compiled(batch, index)", *lines])
+    namespace = {"view_compiled": view_compiled}
+    exec(source, namespace)
+    return numba.njit(**ENTRY)(namespace["read"])
 
 
 def test_a_view_shares_the_batchs_memory():
-    batch = two_episodes()
-    view(batch, 1).requested[2, 0] = 7
-    assert batch.requested[:, 2, 0].tolist() == [0, 7]
+    batch = allocate(2, THREE_NODES)
+    view(batch, 1).cluster.nodes.requested[2, 0] = 7
+    assert batch.cluster.nodes.requested[:, 2, 0].tolist() == [0, 7]
+
+
+def test_arrays_have_dotted_names_and_are_the_batchs_own():
+    batch = allocate(2, THREE_NODES)
+    arrays = arrays_of(batch)
+    assert arrays["cluster.nodes.requested"] is batch.cluster.nodes.requested
+    assert arrays["backoff.keys"] is batch.backoff.keys
+    assert arrays["clock"] is batch.clock
+    assert all(len(array) == 2 for array in arrays.values())
 
 
 def test_compiled_code_sees_the_same_view():
-    batch = two_episodes()
-    for number, array in enumerate(batch):
-        array[1] = number
-    for seen, wanted in zip(_compiled_view_of(batch, 1), view(batch, 1), strict=True):
-        assert np.shares_memory(seen, wanted)
-        np.testing.assert_array_equal(seen, wanted)
+    batch = allocate(2, THREE_NODES, sampled=True)
+    arrays = arrays_of(batch)
+    for number, array in enumerate(arrays.values()):
+        array[1] = number % 2 if array.dtype == np.bool_ else number
+    firsts = np.full(len(arrays), np.nan)
+    compiled_view_reader(batch)(batch, 1, firsts)
+    wanted = {name: float(array.flat[0]) for name, array in arrays_of(view(batch, 1)).items()}
+    assert dict(zip(arrays, firsts.tolist(), strict=True)) == wanted
 
 
 def test_a_loaded_episode_is_empty_and_has_the_workloads_devices():
     nodes = [Node(8000, GIB, (1000, 1000)), Node(4000, GIB)]
-    episode = episode_of(workload_of(nodes, [Pod(0, 1, 1000), Pod(1, 2, 500)]))
-    assert not np.any(episode.requested)
-    assert episode.device_free[0, :3].tolist() == [WHOLE_DEVICE_MILLI, WHOLE_DEVICE_MILLI, ABSENT_DEVICE]
-    assert np.all(episode.device_free[1] == ABSENT_DEVICE)
-    assert episode.node.tolist() == [NOWHERE, NOWHERE]
-    assert np.all(np.isnan(episode.started))
-    assert episode.counters[PODS] == 2
+    episode = prepare(workload_of(nodes, [Pod(0, 1, 1000), Pod(1, 2, 500)]), SchedulerArguments())
+    device_free = episode.cluster.nodes.device_free
+    assert not np.any(episode.cluster.nodes.requested)
+    assert device_free[0, :3].tolist() == [WHOLE_DEVICE_MILLI, WHOLE_DEVICE_MILLI, ABSENT_DEVICE]
+    assert np.all(device_free[1] == ABSENT_DEVICE)
+    assert episode.pods.node.tolist() == [-1, -1]
+    assert np.all(np.isnan(episode.pods.started))
 
 
 def test_a_node_with_more_devices_than_usual_gets_room_for_them():
     devices = 2 * DEVICE_SLOTS
     node = Node(8000, GIB, (1000,) * devices)
-    episode = episode_of(workload_of([node], [Pod(0, 1, 1000, 0, devices, 1000)], device_slots=devices))
-    play(episode)
-    assert episode.device_free[0].tolist() == [0] * devices
+    workload = workload_of([node], [Pod(0, 1, 1000, 0, devices, 1000)], device_slots=devices)
+    episode = prepare(workload, SchedulerArguments())
+    play_to_the_end(episode, workload)
+    assert episode.cluster.nodes.device_free[0].tolist() == [0] * devices
 
 
 @given(workloads())
 def test_a_used_episode_loaded_again_is_like_new(workload):
-    episode = episode_of(workload)
-    fresh = Episode(*(array.copy() for array in episode))
-    play(episode)
-    load(episode, workload)
-    scratch = {"finish_time", "finish_pod", "queue_key", "queue_pod", "parked"}  # meaningful up to their counters only
-    for name in set(Episode._fields) - scratch:
-        np.testing.assert_array_equal(getattr(episode, name), getattr(fresh, name), err_msg=name)
+    episode = prepare(workload, SchedulerArguments())
+    fresh = {name: array.copy() for name, array in arrays_of(episode).items()}
+    play_to_the_end(episode, workload)
+    load_default(episode, workload)
+    # These mean something only up to their counters, or while a pod is pending or on a node.
+    scratch = {"parked", "cluster.changed", *(f"pods.{name}" for name in ("rank", "pending_since", "attempts"))}
+    scratch |= {f"pods.{name}" for name in ("failed_at", "next_pod", "previous_pod")}
+    scratch |= {
+        f"{heap}.{name}" for heap in ("active", "backoff", "running") for name in Heap._fields if name != "size"
+    }
+    for name, array in arrays_of(episode).items():
+        if name not in scratch:
+            np.testing.assert_array_equal(array, fresh[name], err_msg=name)
 
 
-def test_unused_room_for_typical_pods_weighs_nothing():
-    workload = workload_of(slots(3), [Pod(0, 1, 1000)] * 2, typical_of((1000, 1, 500, 1.0)))
-    batch = two_episodes()
-    batch.typical_share[:] = 0.3  # left by an earlier workload
-    load(view(batch, 0), workload)
-    assert batch.typical_share[0].tolist() == [1.0, 0.0, 0.0, 0.0]
+@given(workloads())
+def test_a_used_episode_loaded_again_plays_as_a_new_one(workload):
+    episode = prepare(workload, SchedulerArguments(), sampled=True)
+    for _ in range(2):
+        load_default(episode, workload)
+        play_to_the_end(episode, workload)
+    again, new = outcome_of(episode), play(workload, "first-fit", SchedulerArguments(), 0)
+    for name in ("started", "finished", "waited", "node", "preempted", "times", "integrals"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(new, name), err_msg=name)
+
+
+@given(typical_pods(models=2), typical_pods(models=2), clusters(models=2))
+def test_tables_in_arrays_with_room_for_more_measure_the_same(typical, larger, nodes):
+    # Sorted by size, so that the arrays are as large as either needs.
+    if np.any(np.array(fragmentation_tables(typical).served.shape) > fragmentation_tables(larger).served.shape):
+        typical, larger = larger, typical
+    room, given_tables = fragmentation_tables(larger), fragmentation_tables(typical)
+    fits = np.all(np.array(given_tables.served.shape) <= room.served.shape)
+    workload = replace(THREE_NODES, typical=larger)
+    episode = view(allocate(1, workload), 0)
+    load_default(episode, workload)  # something is left of it
+    if not fits or len(given_tables.level_milli) > len(room.level_milli):
+        with pytest.raises(ValueError, match="typical pods make tables of"):
+            load_default(episode, replace(THREE_NODES, typical=typical))
+        return
+    load_default(episode, replace(THREE_NODES, typical=typical))
+    cpu_free = nodes.allocatable[:, 0] - nodes.requested[:, 0]
+    measured = [
+        fragmentation(tables, nodes.model, cpu_free, nodes.device_free.T) for tables in (episode.tables, given_tables)
+    ]
+    np.testing.assert_array_equal(*measured)
 
 
 @pytest.mark.parametrize(
     "workload",
     [
-        workload_of(slots(2), [Pod(0, 1, 1000)] * 2),
-        workload_of(slots(3), [Pod(0, 1, 1000)] * 3),
-        replace(workload_of(slots(3), [Pod(0, 1, 1000)] * 2), devices=np.array([0, 0, DEVICE_SLOTS + 1])),
+        workload_of(slots(2), [Pod(0, 1, 1000), Pod(0, 1, 500)]),
+        workload_of(slots(3), [Pod(0, 1, 1000), Pod(0, 1, 500), Pod(0, 1, 500)]),
+        workload_of(slots(3), [Pod(0, 1, 1000), Pod(0, 1, 1000)]),
+        replace(THREE_NODES, devices=np.array([0, 0, DEVICE_SLOTS + 1])),
     ],
-    ids=["nodes", "pods", "devices"],
+    ids=["nodes", "pods", "shapes", "devices"],
 )
 def test_a_workload_of_another_size_is_refused(workload):
     with pytest.raises(ValueError, match=r"workload of .* arrays for"):
-        load(view(two_episodes(), 0), workload)
+        load_default(view(allocate(2, THREE_NODES), 0), workload)
