@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tests.clusters import GIB, Node
+from tests.training.simulator.played import until
 from tests.training.small_workloads import Pod, slots, workload_of
-from training.simulator.scheduling import RANDOM_TIES, SchedulerArguments, play, play_rule, prepare
-from training.simulator.scoring import RULE_NUMBERS, empty_cache
-from training.simulator.state import HORIZON, PARKED, Episode
+from training.simulator.scheduling import SchedulerArguments, play
+from training.simulator.state import PARKED, Episode
 from training.workloads.base import Workload
 
 ANY_SEED = 0
@@ -18,16 +18,6 @@ POPPING = SchedulerArguments(pop_from_backoff=True)
 
 def started(workload: Workload, arguments: SchedulerArguments = AT_ONCE) -> list[float]:
     return play(workload, "first-fit", arguments, ANY_SEED).started.tolist()
-
-
-def until(workload: Workload, horizon: float, arguments: SchedulerArguments = AT_ONCE) -> Episode:
-    """The episode as it is at some time."""
-    episode = prepare(workload, arguments)
-    episode.settings[HORIZON] = horizon
-    cache = empty_cache(len(workload.shapes), len(workload.allocatable))
-    generator = np.random.default_rng(ANY_SEED)
-    play_rule(episode, RULE_NUMBERS["first-fit"], cache, workload.typical, RANDOM_TIES, generator)
-    return episode
 
 
 def parked(episode: Episode) -> list[int]:
@@ -83,7 +73,7 @@ def test_a_pod_that_leaves_brings_back_only_those_who_fit_there():
     arriving = [Pod(0, 30, 4000), Pod(0, 10, 1000), Pod(1, 5, 4000), Pod(2, 5, 500)]
     workload = workload_of(nodes, arriving)
     assert started(workload) == [0, 0, 30, 10]
-    episode = until(workload, 29)
+    episode = until(workload, 29, AT_ONCE)
     assert parked(episode) == [2]
     assert episode.pods.attempts[2] == 1  # it was not tried in vain when the small node became free
 
@@ -92,7 +82,7 @@ def test_a_node_that_does_not_admit_a_pod_does_not_bring_it_back():
     admits = np.array([[True, False], [False, True], [False, True]])
     workload = workload_of(slots(2), [Pod(0, 10, 1000), Pod(0, 30, 1000), Pod(1, 5, 1000)], admits=admits)
     assert started(workload) == [0, 0, 30]
-    assert until(workload, 20).pods.attempts[2] == 1
+    assert until(workload, 20, AT_ONCE).pods.attempts[2] == 1
 
 
 def test_the_place_of_a_pod_frees_the_node_for_another_where_pods_are_limited():
