@@ -1,6 +1,7 @@
 """Plays policies on held-back seeds and compares them; every policy sees exactly the same pods.
 
-Episodes know nothing of each other, so they are spread over processes; the result is the same for any number of them.
+Episodes know nothing of each other, so a long evaluation is spread over processes; the result is the same for any
+number of them.
 It (`Evaluation`) is what evaluation.json, the tables and the report are made from; its JSON form is the same for every
 evaluation of the project.
 """
@@ -10,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -32,6 +34,8 @@ from training.workloads.selection import WorkloadArguments, draw
 
 Report = Callable[[int, int, str], None]
 TITLES = {"kube-scheduler-default": "LeastAllocated + BalancedAllocation"}
+PROCESSES_PAY_SECONDS = 30.0  # to import and to load compiled code takes them some ten
+LOADING_SECONDS = 15.0  # the first game loads compiled code: it only tells how long games take if it is longer
 GAMES_PER_PROCESS = 4  # below so many, processes would wait for the last one: episodes are handed out singly
 
 
@@ -285,7 +289,7 @@ def evaluate(
 
     results: dict[tuple[str, float, int], EpisodeResult] = {}
     report(0, total, "")
-    for played in _play_games(stage, games, min(processes, len(games))):
+    for played in _play_games(stage, games, processes):
         results |= {(result.policy, result.load, result.seed): result for result in played}
         report(len(results), total, f"{played[-1].policy}, load {played[-1].load:g}")
     ordered = [results[name, load, seed] for load in arguments.loads for seed in seeds for name in names]
@@ -334,10 +338,24 @@ def _by_seed(results: Sequence[EpisodeResult], metrics: Sequence[str]) -> FloatA
 
 
 def _play_games(stage: Stage, games: Sequence[Game], processes: int) -> Iterator[list[EpisodeResult]]:
-    """Play games here or in other processes; results come as they are finished."""
-    if processes <= 1:
-        yield from (stage.play(*game) for game in games)
-        return
+    """Play games; results come as they are finished.
+
+    Here, one after the other, until it shows that what is left takes longer than other processes need to get going.
+    """
+    position, left_seconds = 0, 0.0
+    while position < len(games) and (processes <= 1 or left_seconds < PROCESSES_PAY_SECONDS):
+        started = time.monotonic()
+        played = stage.play(*games[position])
+        seconds = time.monotonic() - started
+        position += 1
+        if position > 1 or seconds > LOADING_SECONDS:
+            left_seconds = seconds * (len(games) - position)
+        yield played
+    if position < len(games):
+        yield from _play_in_processes(stage, games[position:], min(processes, len(games) - position))
+
+
+def _play_in_processes(stage: Stage, games: Sequence[Game], processes: int) -> Iterator[list[EpisodeResult]]:
     # A fork server that has imported everything once: its children start at once, and without this process's threads.
     forkserver = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forkserver else "spawn")

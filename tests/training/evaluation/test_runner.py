@@ -8,6 +8,7 @@ import pytest
 from extender.policies.base import PolicyError
 from extender.policies.heuristics import HEURISTICS
 from tests.training.evaluation.small_evaluations import BASELINES, POPULATION, SYNTHETIC, small_evaluation
+from training.evaluation import runner
 from training.evaluation.metrics import catalogue
 from training.evaluation.report import json_report
 from training.evaluation.runner import Contender, Evaluation, EvaluationArguments, Stage, evaluate, rules
@@ -18,6 +19,12 @@ from training.simulator.scheduling import SchedulerArguments
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     return small_evaluation()
+
+
+@pytest.fixture
+def processes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes play from the first episode on, however short all is."""
+    monkeypatch.setattr(runner, "PROCESSES_PAY_SECONDS", 0.0)
 
 
 def test_every_policy_is_played_at_every_load_and_seed(evaluation: Evaluation) -> None:
@@ -38,10 +45,19 @@ def test_the_same_rule_compiled_and_asked_decision_by_decision_places_alike() ->
     assert ours == pytest.approx(theirs, rel=0.05)
 
 
+@pytest.mark.usefixtures("processes_at_once")
 def test_the_result_is_the_same_whatever_the_number_of_processes(evaluation: Evaluation) -> None:
     assert json_report(small_evaluation(processes=3)) == json_report(evaluation)
 
 
+def test_the_result_is_the_same_if_other_processes_join_later(
+    evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PROCESSES_PAY_SECONDS", 1e-9)
+    assert json_report(small_evaluation(processes=2)) == json_report(evaluation)
+
+
+@pytest.mark.usefixtures("processes_at_once")
 def test_many_games_are_handed_out_whole_and_few_singly() -> None:
     # 2 loads x 8 seeds are 16 games, enough for 2 processes but not for 5.
     assert json_report(small_evaluation(processes=2, seeds=8)) == json_report(small_evaluation(processes=5, seeds=8))
@@ -140,6 +156,7 @@ class Stubborn:
         raise PolicyError("stubborn: does not answer")
 
 
+@pytest.mark.usefixtures("processes_at_once")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_policy_that_fails_ends_the_evaluation_with_its_message(processes: int) -> None:
     arguments = EvaluationArguments(nodes=8, pods=60, loads=[0.7], seeds=2, processes=processes)
