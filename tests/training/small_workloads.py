@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from extender.fragmentation import TypicalPods
-from extender.placement import BoolArray, IntArray
-from tests.clusters import GIB, Node, cluster_of, nodes, pod_of, pods, typical_of
+from extender.placement import WHOLE_DEVICE_MILLI, BoolArray, IntArray
+from tests.clusters import GIB, PARTS, Node, cluster_of, pod_of, typical_of
 from training.workloads.assembly import PODS_PER_NODE, UNKNOWN_MODEL, NodePrices, admitted_models
 from training.workloads.base import BASE_RESOURCES, PodShapes, Workload
 
@@ -85,34 +85,47 @@ def workload_of(
 
 @st.composite
 def workloads(draw: st.DrawFn, pods_at_most: int = 25, nodes_at_most: int = 4) -> Workload:
-    """Workloads on few nodes, tight in time, with many events in the same instant and pods that fit nowhere.
+    """Workloads on few nodes, crowded, with many events in the same instant and some pods that fit nowhere.
 
     There are few shapes, some of which not every node admits, nodes that take few pods, and two GPU models. Times are
-    quarters of seconds, so that sums of them are exact.
+    quarters of seconds, so that sums of them are exact. Only sizes are drawn by Hypothesis, which draws many small
+    things rather than one that is crowded; the rest is drawn by numpy, pod by pod.
     """
-    cluster = draw(st.lists(nodes(models=2), min_size=1, max_size=nodes_at_most))
-    mask = st.one_of(
-        st.just([True] * len(cluster)), st.lists(st.booleans(), min_size=len(cluster), max_size=len(cluster))
-    )
-    kinds = draw(st.lists(st.tuples(pods(), mask), min_size=1, max_size=5))
-    times = sorted(draw(st.lists(st.integers(0, 60), min_size=1, max_size=pods_at_most)))
-    arriving, admits = [], []
-    for time in times:
-        wanted, admitting = draw(st.sampled_from(kinds))
-        duration = draw(st.integers(1, 60)) / 4
-        expected = draw(st.sampled_from((0.0, duration, duration, 2.0)))
-        priority = draw(st.sampled_from((0, 0, 1000, -5)))
-        cpu, memory = int(wanted.request[0]), int(wanted.request[1])
-        arriving.append(Pod(time / 4, duration, cpu, memory, wanted.gpu_count, wanted.gpu_milli, priority, expected))
-        admits.append(admitting)
-    limits = draw(st.lists(st.sampled_from((1, 2, 3, PODS_PER_NODE)), min_size=len(cluster), max_size=len(cluster)))
+    node_count = draw(st.integers(1, nodes_at_most))
+    pod_count = pods_at_most - draw(st.integers(0, pods_at_most - 1))
+    kind_count, seconds = draw(st.integers(1, 5)), draw(st.sampled_from((15, 5, 1)))
+    generator = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    cluster = [
+        Node(
+            int(generator.choice((1000, 2000, 2000, 4000))),
+            int(generator.choice((1, 2, 4, 4))) * GIB,
+            (WHOLE_DEVICE_MILLI,) * int(generator.choice((0, 1, 2, 2, 3))),
+            model=int(generator.integers(2)),
+        )
+        for _ in range(node_count)
+    ]
+    kinds = []
+    for _ in range(kind_count):
+        gpu_count = int(generator.choice((0, 0, 1, 1, 1, 2, 2, 3)))
+        gpu_milli = int(generator.choice(PARTS)) if gpu_count == 1 else WHOLE_DEVICE_MILLI * (gpu_count > 0)
+        cpu, memory = int(generator.choice((0, 500, 1000, 2000))), int(generator.choice((0, 0, 1, 2))) * GIB
+        admits = generator.random(node_count) < generator.choice((0.7, 1.0, 1.0))
+        kinds.append((Pod(0, 0, cpu, memory, gpu_count, gpu_milli), admits))
+    arriving, masks = [], []
+    for time in np.sort(generator.integers(0, 4 * seconds, pod_count)):
+        wanted, admits = kinds[generator.integers(kind_count)]
+        duration = int(generator.integers(1, 60)) / 4
+        priority = int(generator.choice((0, 0, 0, 1000, -5)))
+        expected = float(generator.choice((0.0, duration, duration, 2.0)))
+        arriving.append(wanted._replace(arrival=int(time) / 4, duration=duration, priority=priority, expected=expected))
+        masks.append(admits)
     return workload_of(
         cluster,
         arriving,
         typical_of((1000, 1, 500, 0.5), (1000, 2, 1000, 0.5), admits=[[True, True], [True, False]]),
-        admits=np.array(admits),
+        admits=np.array(masks),
         model=np.array([node.model for node in cluster]),
-        pod_limit=np.array(limits),
+        pod_limit=generator.choice((1, 2, 3, PODS_PER_NODE), node_count),
     )
 
 

@@ -20,8 +20,8 @@ def schedulers(draw: st.DrawFn, **fixed: Any) -> SchedulerArguments:
         backoff_max_seconds=draw(st.sampled_from((0.0, 1.0, 10.0))),
         pop_from_backoff=draw(st.booleans()),
         preemption=draw(st.booleans()),
-        reservation_after_seconds=draw(st.sampled_from((0.0, 0.0, 0.25, 3.0))),
+        reservation_after_seconds=draw(st.sampled_from((0.0, 0.25, 0.25, 3.0))),
         reservation_gpus=draw(st.sampled_from((0, 1, 2))),
-        horizon_seconds=draw(st.sampled_from((FOREVER, FOREVER, 4.0, 12.6))),
+        horizon_seconds=draw(st.sampled_from((FOREVER, FOREVER, FOREVER, 12.6))),
     )
     return replace(drawn, **fixed)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.fragmentation import fragmentation, fragmentation_tables
@@ -59,6 +59,7 @@ def parked(episode: Episode) -> list[int]:
     return episode.parked[: episode.counters[PARKED]].tolist()
 
 
+@settings(max_examples=30)
 @given(**IN_ANY_WAY)
 def test_what_is_requested_is_the_sum_of_what_runs(workload, arguments, rule):
     for episode in every_instant(workload, arguments, rule):
@@ -83,6 +84,7 @@ def test_what_is_requested_is_the_sum_of_what_runs(workload, arguments, rule):
         assert np.all(count <= workload.pod_limit)
 
 
+@settings(max_examples=30)
 @given(**IN_ANY_WAY)
 def test_devices_hold_what_the_pods_on_them_take(workload, arguments, rule):
     for episode in every_instant(workload, arguments, rule):
@@ -98,6 +100,7 @@ def test_devices_hold_what_the_pods_on_them_take(workload, arguments, rule):
         assert np.all(left >= ABSENT_DEVICE)
 
 
+@settings(max_examples=30)
 @given(**IN_ANY_WAY)
 def test_fragmentation_is_measured_anew_or_kept_alike(workload, arguments, rule):
     tables = fragmentation_tables(workload.typical)
@@ -109,6 +112,7 @@ def test_fragmentation_is_measured_anew_or_kept_alike(workload, arguments, rule)
         assert episode.cluster.rates[0] == pytest.approx(wasted.sum(), abs=1e-6)
 
 
+@settings(max_examples=30)
 @given(**IN_ANY_WAY)
 def test_every_pod_is_in_one_place(workload, arguments, rule):
     for episode in every_instant(workload, arguments, rule):
@@ -130,6 +134,7 @@ def test_no_pod_runs_where_it_is_not_admitted(workload, arguments, rule):
     assert np.all(workload.admits[workload.shape[placed], outcome.node[placed]])
 
 
+@settings(max_examples=30)
 @given(**IN_ANY_WAY)
 def test_pods_are_parked_only_while_they_fit_nowhere_or_are_kept_away(workload, arguments, rule):
     for episode in every_instant(workload, arguments, rule):
@@ -152,6 +157,7 @@ def test_pods_are_parked_only_while_they_fit_nowhere_or_are_kept_away(workload, 
         assert episode.backoff.size[0] == 0 or not arguments.pop_from_backoff
 
 
+@settings(max_examples=30)
 @given(**IN_ANY_WAY)
 def test_a_reservation_is_that_of_one_pending_pod_on_one_node(workload, arguments, rule):
     for episode in every_instant(workload, arguments, rule):

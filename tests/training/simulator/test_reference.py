@@ -40,6 +40,7 @@ def assert_agreement(
 
 
 @pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=25)
 @given(workload=workloads(), arguments=schedulers(), seed=st.integers(0, 9))
 def test_every_rule_plays_as_the_reference_does(rule, workload, arguments, seed):
     assert_agreement(workload, rule, arguments, seed)
@@ -55,6 +56,20 @@ def test_preemption_in_a_crowd_plays_as_the_reference_does(workload, arguments, 
 @given(workload=workloads(nodes_at_most=8), arguments=schedulers(), find=st.integers(1, 7))
 def test_a_search_that_stops_early_goes_on_where_it_stopped(workload, arguments, find):
     assert_agreement(workload, "most-allocated", arguments, find=find)
+
+
+@given(
+    workload=workloads(),
+    arguments=schedulers(preemption=False, reservation_after_seconds=0.25, reservation_gpus=0),
+    rule=st.sampled_from(sorted(RULES)),
+)
+def test_reservations_play_as_the_reference_does(workload, arguments, rule):
+    assert_agreement(workload, rule, arguments)
+
+
+@given(workload=workloads(), arguments=schedulers(backoff_initial_seconds=1.0, backoff_max_seconds=10.0))
+def test_backoff_plays_as_the_reference_does(workload, arguments):
+    assert_agreement(workload, "dot-product", arguments)
 
 
 @settings(max_examples=5)
