@@ -108,6 +108,7 @@ class OnnxPolicy:
 
     Attributes:
         name: the file's name without its ending.
+        content: the file.
         digest: SHA-256 of the file.
         metadata: what the file says about itself.
         tables: the workload's typical pods, which the fragmentation features are measured against.
@@ -115,6 +116,7 @@ class OnnxPolicy:
 
     def __init__(self, name: str, content: bytes) -> None:
         self.name = name
+        self.content = content
         self.digest = hashlib.sha256(content).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # a few hundred small rows: more threads only add hand-overs
