@@ -1,19 +1,33 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from extender.placement import list_candidates
-from extender.policies.heuristics import HEURISTICS, RULES
+from extender.features import placement_features
+from extender.fragmentation import fragmentation_tables
+from extender.policies.heuristics import RULES, Heuristic
 from extender.policies.onnx import OnnxPolicy
-from tests.clusters import GIB, Node, clusters, pods
+from tests.clusters import GIB, Node, every_choice
 from tests.policy_files import FEATURES, policy_file
+from tests.training.simulator.schedulers import schedulers
 from tests.training.small_workloads import Pod, slots, workload_of, workloads
-from training.simulator.episodes import episode_of
-from training.simulator.event_loop import FORCED, NOW, PLACED
-from training.simulator.scheduling import RULE_NUMBERS, best_candidate, play_policy, play_rule, rule_scores
+from training.simulator.scheduling import (
+    SchedulerArguments,
+    nodes_to_find,
+    order_of,
+    outcome_of,
+    play,
+    play_policy,
+    play_rule,
+    prepare,
+)
+from training.simulator.scoring import RULE_NUMBERS, empty_cache
+from training.simulator.state import FORCED, PLACED
 
-PLENTY = 1000
+DEFAULT = SchedulerArguments()
 
 
 class HighestRow:
@@ -34,111 +48,170 @@ class LastDevice:
         return candidates.devices.astype(np.float64)
 
 
-class Uncompiled:
-    """A trained policy which computes its features as the extender does."""
+class AsServed:
+    """A trained policy that is asked with the extender's own features of arrays."""
 
-    name = "uncompiled"
+    name = "as-served"
 
-    def __init__(self, policy: OnnxPolicy) -> None:
+    def __init__(self, policy: OnnxPolicy, models: tuple[str, ...]) -> None:
         self._policy = policy
+        self._tables = fragmentation_tables(policy.metadata.typical(models))
 
     def scores(self, nodes, pod, candidates):
-        return self._policy.scores(nodes, pod, candidates)
+        return self._policy.score_features(placement_features(nodes, pod, candidates, self._tables))
 
 
-def test_every_rule_has_a_number():
-    assert RULE_NUMBERS.keys() == RULES.keys()
-    assert len(set(RULE_NUMBERS.values())) == len(RULES)
+class Watched:
+    """A policy that remembers what it was asked, beside what it could have been asked."""
+
+    name = "watched"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list, list]] = []
+
+    def scores(self, nodes, pod, candidates):
+        tightest, looser = every_choice(nodes, pod, list(range(len(nodes.allocatable))))
+        self.asked.append((list(zip(*map(np.ndarray.tolist, candidates), strict=True)), [tightest, looser]))
+        return np.arange(len(candidates.rows), dtype=np.float64)[::-1] % 3
 
 
-@pytest.mark.parametrize("name", RULES)
-@given(nodes=clusters(), pod=pods())
-def test_a_rule_scores_alike_compiled_and_not(name, nodes, pod):
-    candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
-    compiled = rule_scores(RULE_NUMBERS[name], nodes, pod, candidates)
-    np.testing.assert_array_equal(compiled, HEURISTICS[name].scores(nodes, pod, candidates))
+def test_a_rule_that_does_not_exist_is_refused_by_name():
+    with pytest.raises(ValueError, match="no rule is named 'best'; there are: random, first-fit"):
+        play(workload_of(slots(1), [Pod(0, 1)]), "best", DEFAULT, 0)
 
 
-@given(st.lists(st.integers(0, 9).map(float), min_size=1, max_size=20), st.integers(0, 99))
-def test_the_chosen_candidate_is_one_of_the_best(scores, seed):
-    rows = np.arange(len(scores))
-    chosen = best_candidate(np.array(scores), rows, np.random.default_rng(seed))
-    assert scores[chosen] == max(scores)
+@settings(max_examples=40)
+@given(workloads(), st.sampled_from(sorted(RULES)), schedulers())
+def test_the_same_seed_plays_the_same_episode(workload, name, arguments):
+    one, other = (play(workload, name, arguments, 3) for _ in range(2))
+    for field in ("started", "finished", "waited", "node", "preempted", "times", "integrals"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
 
 
-def test_equally_good_nodes_are_chosen_equally_often():
-    scores, rows = np.array([5.0, 1.0, 5.0, 5.0]), np.arange(4)
-    generator = np.random.default_rng(0)
-    chosen = np.bincount([best_candidate(scores, rows, generator) for _ in range(6000)], minlength=4)
-    assert chosen[1] == 0
-    assert chosen[[0, 2, 3]] == pytest.approx([2000] * 3, rel=0.1)
-
-
-def test_a_looser_device_of_an_equally_good_node_gives_it_no_second_chance():
-    scores, rows = np.zeros(4), np.array([0, 1, 1, 1])  # node 1 has three candidates
-    generator = np.random.default_rng(0)
-    chosen = np.bincount([best_candidate(scores, rows, generator) for _ in range(6000)], minlength=4)
-    assert chosen.tolist()[2:] == [0, 0]
-    assert chosen[:2] == pytest.approx([3000] * 2, rel=0.1)
-
-
-def test_a_looser_device_that_is_better_is_chosen():
-    scores, rows = np.array([1.0, 2.0, 3.0]), np.array([0, 1, 0])
-    assert best_candidate(scores, rows, np.random.default_rng(0)) == 2
-
-
-@given(workloads(), st.sampled_from(sorted(RULES)))
-def test_the_same_seed_plays_the_same_episode(workload, name):
-    played = []
-    for _ in range(2):
-        episode = episode_of(workload)
-        play_rule(episode, RULE_NUMBERS[name], np.random.default_rng(3), np.zeros((len(workload), 2)))
-        played.append(episode)
-    np.testing.assert_array_equal(played[0].node, played[1].node)
-    np.testing.assert_array_equal(played[0].started, played[1].started)
-
-
-@given(workloads())
-def test_every_decision_is_sampled(workload):
-    episode, samples = episode_of(workload), np.full((len(workload), 2), np.nan)
-    decisions = play_rule(episode, RULE_NUMBERS["random"], np.random.default_rng(0), samples)
-    assert decisions == episode.counters[PLACED] - episode.counters[FORCED]
-    taken = samples[:decisions]
-    assert np.all(np.isnan(samples[decisions:]))
-    assert np.all(np.diff(taken, axis=0) >= 0)
-    assert np.all(taken[:, 0] <= episode.clock[NOW])
+def test_another_seed_chooses_other_nodes_among_equals():
+    workload = workload_of(slots(9), [Pod(0, 1, 1000)])
+    assert len({int(play(workload, "random", DEFAULT, seed).node[0]) for seed in range(60)}) == 9
 
 
 def test_a_spreading_rule_spreads_and_a_packing_one_packs():
     workload = workload_of([Node(4000, 4 * GIB)] * 2, [Pod(time, 100, 1000, GIB) for time in range(2)])
-    nodes = {}
-    for name in ("least-allocated", "kube-scheduler-default", "most-allocated", "best-fit"):
-        episode = episode_of(workload)
-        play_rule(episode, RULE_NUMBERS[name], np.random.default_rng(0), np.zeros((2, 2)))
-        nodes[name] = len(set(episode.node))
-    assert nodes == {"least-allocated": 2, "kube-scheduler-default": 2, "most-allocated": 1, "best-fit": 1}
+    rules = ("least-allocated", "kube-scheduler-default", "most-allocated", "best-fit", "requested-to-capacity-ratio")
+    nodes = {name: len(set(play(workload, name, DEFAULT, 0).node)) for name in rules}
+    assert nodes == {
+        "least-allocated": 2,
+        "kube-scheduler-default": 2,
+        "most-allocated": 1,
+        "best-fit": 1,
+        "requested-to-capacity-ratio": 1,
+    }
 
 
-def test_a_policys_best_candidate_is_taken():
-    workload = workload_of(slots(4), [Pod(time, 100, 1000) for time in range(4)])
-    episode, samples = episode_of(workload), np.zeros((4, 2))
-    assert play_policy(episode, HighestRow(), samples) == 3
-    assert episode.node.tolist() == [3, 2, 1, 0]
-    assert samples[:3, 0].tolist() == [0, 1, 2]
-
-
-def test_a_policy_decides_on_the_device_too():
-    workload = workload_of([Node(4000, GIB, (1000, 1000, 1000))], [Pod(time, 100, 0, 0, 1, 300) for time in range(3)])
-    episode = episode_of(workload)
-    play_policy(episode, LastDevice(), np.zeros((3, 2)))
-    assert episode.taken.tolist() == [0b001, 0b010, 0b100]
+@pytest.mark.parametrize("name", RULES)
+@settings(max_examples=25)
+@given(workload=workloads(), arguments=schedulers(preemption=False))
+def test_a_rule_behind_the_interface_of_policies_plays_the_same(name, workload, arguments):
+    # Of equals both take the first: candidates are in the order of the nodes, so those that are first in it win.
+    episode = prepare(workload, arguments, sampled=True)
+    cache = empty_cache(len(workload.shapes), len(workload.allocatable))
+    ties = np.arange(len(workload.allocatable))
+    play_rule(episode, RULE_NUMBERS[name], cache, workload.typical, ties, np.random.default_rng(0))
+    compiled, asked = outcome_of(episode), play(workload, Heuristic(name, workload.typical), arguments, 0)
+    for field in ("started", "finished", "waited", "node", "times"):
+        np.testing.assert_array_equal(getattr(compiled, field), getattr(asked, field))
+    np.testing.assert_allclose(compiled.integrals, asked.integrals)
 
 
 @given(workloads())
-def test_a_trained_policy_decides_alike_with_compiled_features(workload):
+def test_a_policy_is_asked_about_every_choice(workload):
+    # Where every node takes and admits every pod, the extender's listing is all there is.
+    workload = replace(
+        workload, admits=np.ones_like(workload.admits), pod_limit=np.full(len(workload.allocatable), 110)
+    )
+    policy = Watched()
+    play(workload, policy, DEFAULT, 0)
+    for seen, (tightest, looser) in policy.asked:
+        assert seen[: len(tightest)] == tightest
+        assert sorted(seen[len(tightest) :]) == sorted(looser)
+        assert len(seen) > 1  # one is no question
+
+
+def test_a_policy_is_not_asked_where_there_is_one_candidate():
+    policy, nodes = Watched(), [Node(1000, GIB), Node(500, GIB)]
+    outcome = play(workload_of(nodes, [Pod(0, 9, 1000), Pod(0, 9, 500)]), policy, DEFAULT, 0)
+    assert policy.asked == []
+    assert outcome.node.tolist() == [0, 1]
+
+
+def test_a_policys_best_candidate_is_taken():
+    outcome = play(workload_of(slots(4), [Pod(time, 100, 1000) for time in range(4)]), HighestRow(), DEFAULT, 0)
+    assert outcome.node.tolist() == [3, 2, 1, 0]
+
+
+def test_a_policy_decides_on_the_device_too():
+    # Three pods of 0.4 each on a device of its own; then no device has room for 0.7.
+    node, sharing = Node(4000, GIB, (1000, 1000, 1000)), [Pod(time, 100, 0, 0, 1, 400) for time in range(3)]
+    workload = workload_of([node], [*sharing, Pod(3, 1, 0, 0, 1, 700)])
+    assert play(workload, LastDevice(), DEFAULT, 0).started[3] == 100
+    assert play(workload, HighestRow(), DEFAULT, 0).started[3] == 3
+
+
+@settings(max_examples=30)
+@given(workloads(), schedulers())
+def test_a_trained_policy_decides_as_with_the_extenders_features(workload, arguments):
     policy = OnnxPolicy("weighted", policy_file(np.random.default_rng(1).normal(size=FEATURES)))
-    compiled, plain = episode_of(workload), episode_of(workload)
-    samples = np.zeros((len(workload), 2))
-    assert play_policy(compiled, policy, samples) == play_policy(plain, Uncompiled(policy), samples)
-    np.testing.assert_array_equal(compiled.node, plain.node)
-    np.testing.assert_array_equal(compiled.taken, plain.taken)
+    asked = AsServed(policy, workload.models)
+    one, other = (play(workload, candidate, arguments, 0) for candidate in (policy, asked))
+    for field in ("started", "finished", "waited", "node", "preempted"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+
+
+def test_the_forced_decisions_are_counted_apart():
+    workload = workload_of(slots(2), [Pod(0, 10, 1000), Pod(1, 10, 1000)])
+    episode = prepare(workload, DEFAULT, sampled=True)
+    play_policy(episode, HighestRow(), workload.models, np.random.default_rng(0))
+    assert (episode.counters[PLACED], episode.counters[FORCED]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "percentage", "wanted"),
+    [
+        pytest.param(99, 1, 99, id="all of a small cluster"),
+        pytest.param(100, 0, 100, id="at least a hundred"),
+        pytest.param(500, 0, 230, id="46 % of 500"),
+        pytest.param(5000, 0, 500, id="10 % of 5000"),
+        pytest.param(16_000, 0, 800, id="at least 5 %"),
+        pytest.param(5000, 30, 1500, id="as many as said"),
+        pytest.param(5000, 100, 5000, id="all if said so"),
+    ],
+)
+def test_the_search_ends_when_enough_nodes_are_found(nodes, percentage, wanted):
+    assert nodes_to_find(nodes, percentage) == wanted
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ordering": "lifo"},
+        {"percentage_of_nodes_to_score": 101},
+        {"backoff_initial_seconds": -1.0},
+        {"reservation_after_seconds": -1.0},
+        {"horizon_seconds": 0.0},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        TypeAdapter(SchedulerArguments).validate_python(wrong)
+
+
+def test_work_is_the_share_of_the_scarcest_resource_times_the_expected_seconds():
+    nodes = [Node(4000, 2 * GIB), Node(4000, 2 * GIB)]
+    workload = workload_of(nodes, [Pod(0, 9, 4000, GIB, expected=10), Pod(0, 9, 1000, 2 * GIB, expected=8), Pod(0, 9)])
+    assert order_of(workload, "smallest-first").tolist() == [0.5, 0.5, 0]
+    assert order_of(workload, "least-work-first").tolist() == [5, 4, np.inf]
+
+
+def test_a_pod_that_has_not_come_by_the_horizon_has_not_waited():
+    workload = workload_of(slots(1), [Pod(0, 10, 1000), Pod(1, 10, 1000), Pod(8, 10, 1000)])
+    outcome = play(workload, "random", replace(DEFAULT, horizon_seconds=6.0), 0)
+    assert outcome.waited.tolist() == [0, 5, 0]
+    assert outcome.node.tolist() == [0, -1, -1]
