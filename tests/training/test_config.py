@@ -64,7 +64,7 @@ def test_an_impossible_value_is_refused_with_its_limits(override: str, complaint
 def test_the_help_describes_every_key_with_its_limits() -> None:
     text = describe()
     assert "env.nodes=32\n      nodes of the training cluster (>= 2, <= 20000)" in text
-    assert "(matches ^(poisson|bursty|diurnal)$)" in text
+    assert "(matches ^(poisson|bursty|diurnal|trace)$)" in text
     assert "training.resume=null" in text
 
 
