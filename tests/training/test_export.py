@@ -35,6 +35,7 @@ def export_to(path: Path, network: ScoreNetwork) -> OnnxPolicy:
         path,
         resources=RESOURCES,
         typical=TYPICAL,
+        models=("",),
         algorithm="ppo",
         config_digest=DIGEST,
         workload="openb (default)",

@@ -107,6 +107,13 @@ def test_the_value_depends_on_candidates_and_cluster():
     assert head(candidates_of(6), mask, torch.ones(1, CLUSTER)) != value
 
 
+@torch.no_grad()
+def test_the_maximum_of_candidates_that_embed_to_nothing_is_nothing():
+    embedded = torch.tensor([[[0.0, 0.0], [0.0, 0.3], [0.9, 0.9]]])
+    pooled = pool(embedded, torch.tensor([[1.0, 1.0, 0.0]]))
+    torch.testing.assert_close(pooled, torch.tensor([[0.0, 0.15, 0.0, 0.3]]))
+
+
 def test_pooling_takes_mean_and_maximum_of_the_candidates_only():
     embedded = torch.tensor([[[-0.5, 0.2], [-0.1, 0.4], [0.9, 0.9]]])
     pooled = pool(embedded, torch.tensor([[1.0, 1.0, 0.0]]))
