@@ -11,7 +11,9 @@ from tests.clusters import GIB, Node, typical_of
 from tests.training.populations import population_of
 from tests.training.small_workloads import Pod, slots, workload_of
 from training.env import EnvArguments, PlacementEnv, SimulatorBatch, WorkloadSource, workload_source
-from training.workloads.base import ArrivalProcess, with_resources
+from training.simulator.scheduling import SchedulerArguments
+from training.workloads.base import with_resources
+from training.workloads.selection import WorkloadArguments
 from training.workloads.synthetic import generate_population
 
 DISCOUNT = 0.97
@@ -32,7 +34,7 @@ TYPICAL = typical_of((1000, 1, 400, 0.5), (1000, 2, 1000, 0.5))
 
 def source_of(arguments: EnvArguments = SMALL) -> WorkloadSource:
     population = with_resources(POPULATION, arguments.num_resources, np.random.default_rng(0))
-    return workload_source(arguments, population, ArrivalProcess.POISSON, 30.0, 7200.0)
+    return workload_source(arguments, population, WorkloadArguments())
 
 
 def environment(arguments: EnvArguments = SMALL) -> PlacementEnv:
@@ -108,8 +110,8 @@ def test_the_mask_names_the_candidates_and_the_rest_is_empty():
 def test_the_first_observation_of_an_empty_cluster_says_so():
     env = crowded()
     observation, _ = env.reset()
-    # Free shares; useless devices, queued, parked, parked GPUs, pods to come, whole devices.
-    wanted = [1, 1, 1, 0, np.log1p(1), 0, 0, 5 / 6, 1]
+    # Free shares; useless devices, queued behind this one, parked, parked GPUs, pods to come, whole devices.
+    wanted = [1, 1, 1, 0, 0, 0, 0, 5 / 6, 1]
     assert observation["cluster"] == pytest.approx(wanted, abs=1e-6)
 
 
@@ -124,18 +126,53 @@ def test_the_chosen_candidate_is_where_the_pod_goes():
         assert tuple(observation["candidates"][:2, 0]) == free  # cpu/free-before of both nodes
 
 
-def test_an_action_that_names_no_candidate_leaves_the_pod_waiting():
+def test_an_action_that_names_no_candidate_leaves_the_pod_waiting_until_something_happens():
     arguments = EnvArguments(nodes=2, pods=3, waiting_unit_seconds=1.0, fragmentation_weight=0.0)
-    arriving = [Pod(0, 10, 1000), Pod(1, 10, 500), Pod(2, 10, 500)]
+    arriving = [Pod(0, 10, 1000), Pod(1, 10, 500), Pod(5, 10, 500)]
     env = PlacementEnv(arguments, lambda generator: workload_of([*slots(1), Node(2000, GIB)], arriving))
     env.reset()
     env.step(np.int64(1))  # the first pod on the larger node
-    env.step(np.int64(3))  # nobody's candidate: the second pod waits for the first to leave, at 10
+    observation, reward, *_ = env.step(np.int64(3))  # nobody's candidate: the second pod waits for the third, at 5
+    assert reward == -4
+    assert observation["cluster"][4] == pytest.approx(np.log1p(1))  # it is queued again
     _, _, finished, _, info = env.step(np.int64(0))
     while not finished:
         _, _, finished, _, info = env.step(np.int64(0))
     assert info["unfinished"] == 0
-    assert info["mean_wait_seconds"] == pytest.approx(9 / 3)
+    assert info["mean_wait_seconds"] == pytest.approx(4 / 3)
+
+
+def test_the_critic_sees_who_waits_for_room():
+    arguments = EnvArguments(nodes=2, pods=4)
+    arriving = [Pod(0, 100, 0, 0, 2, 1000), Pod(0, 100, 0, 0, 1, 1000), Pod(1, 9, 0, 0, 2, 1000), Pod(2, 9, 0, 0)]
+    env = PlacementEnv(arguments, lambda generator: workload_of(TWO_NODES, arriving, TYPICAL))
+    env.reset()
+    observation, *_ = env.step(np.int64(0))
+    queued, parked, parked_gpu = observation["cluster"][4:7]
+    assert (queued, parked, parked_gpu) == (0, pytest.approx(np.log1p(1)), 0.5)
+
+
+def test_an_episode_can_begin_later_with_random_decisions_before():
+    batch = SimulatorBatch(2, SMALL, source_of(), DISCOUNT, seed=0)
+    batch.reset(0)
+    batch.reset(1, skip=5)
+    assert batch.partial.tolist() == [False, True]
+    # Five or more have been placed: one at each decision, and those that had no choice.
+    to_come = batch.cluster[:, SMALL.num_resources + 4]
+    assert to_come[1] <= 1 - 6 / SMALL.pods < to_come[0]
+    assert np.all(batch.counts >= 2)
+
+
+@pytest.mark.parametrize(("ordering", "wanted"), [("fifo", 9 + 13), ("smallest-first", 19 + 8)])
+def test_the_queue_is_in_the_order_of_the_schedulers_settings(ordering, wanted):
+    arguments = EnvArguments(nodes=2, pods=4)
+    arriving = [Pod(0, 10, 1000), Pod(0, 20, 1000), Pod(1, 5, 1000), Pod(2, 100, 500)]
+    scheduler = SchedulerArguments(ordering=ordering)
+    batch = SimulatorBatch(1, arguments, lambda generator: workload_of(slots(2), arriving), DISCOUNT, 0, scheduler)
+    batch.reset(0)
+    _, finished = batch.step(np.array([0]))  # the others have no choice
+    assert finished[0]
+    assert batch.summary(0)["mean_wait_seconds"] == pytest.approx(wanted / 4)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -202,7 +239,7 @@ def test_a_finished_episode_sums_itself_up():
 def test_a_cluster_that_leaves_nothing_to_decide_is_an_error():
     only_one_fits = population_of([(1000, 64, 0), (4000, 64, 0)], [(2000, 1, 0, 0)])
     arguments = EnvArguments(nodes=2, pods=5)
-    source = workload_source(arguments, only_one_fits, ArrivalProcess.POISSON, 30.0, 7200.0)
+    source = workload_source(arguments, only_one_fits, WorkloadArguments())
     with pytest.raises(ValueError, match=r"5 pods on 2 nodes had no placement to decide: raise env\.nodes"):
         PlacementEnv(arguments, source).reset(seed=0)
 
