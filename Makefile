@@ -20,6 +20,9 @@ lint: $(VENV_STAMP) ## Check style, types and the layers between modules
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+bench-simulator: $(VENV_STAMP) ## Measure the simulator's speed: a table, and benchmarks/results/simulator.json
+	$(PYTHON) -m benchmarks.simulator
+
 proto: $(VENV_STAMP) ## Generate the Python code of proto/
 	$(PYTHON) proto/generate.py
 
@@ -38,4 +41,4 @@ clean: ## Remove the virtual environment and what tools left behind; runs/ is ke
 
 include tests/cluster/cluster.mk
 
-.PHONY: help quickstart test lint proto install clean
+.PHONY: help quickstart test lint bench-simulator proto install clean

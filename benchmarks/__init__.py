@@ -1,0 +1,1 @@
+"""Benchmarks: what they measure is printed as a table and kept in `results/`, all in one form."""
