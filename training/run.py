@@ -41,6 +41,7 @@ from training.evaluation.runner import Contender, Evaluation, evaluate, held_bac
 from training.export import add_evaluation, export_policy
 from training.networks import ScoreNetwork
 from training.progress import Tracker, track
+from training.simulator.ahead import compiling_ahead
 from training.vecenv import BatchedVecEnv
 from training.workloads.base import Population, typical_pods
 from training.workloads.openb import TraceError
@@ -182,7 +183,8 @@ def run(config: Config) -> None:
     console.print(f"workload: {population.name}", highlight=False, soft_wrap=True)
     if not config.training.resume:
         OmegaConf.save(OmegaConf.create(asdict(config)), folder / "config.yaml")
-    network, curve = train(config, population, folder)
+    with compiling_ahead():  # what the evaluation needs, while the training goes on
+        network, curve = train(config, population, folder)
 
     policy_file = folder / "policy.onnx"
     export_policy(

@@ -72,9 +72,11 @@ def inner(function: Callable[..., Any]) -> Any:
     def refuse(*arguments: Any, **named: Any) -> None:
         raise TypeError(f"{function.__name__} belongs to the inner loop and has no way in from Python: see from_python")
 
+    def add_overload(compiled: Any) -> None:
+        dispatcher.overloads[tuple(compiled.signature.args)] = compiled
+
     # Without these, numba would jump to the missing wrapper.
-    dispatcher.add_overload = lambda compiled: dispatcher.overloads.__setitem__(tuple(compiled.signature.args), compiled)
-    dispatcher._compile_for_args = refuse
+    dispatcher.add_overload, dispatcher._compile_for_args = add_overload, refuse
     return dispatcher
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from extender.features import describe
-from extender.fragmentation import fragmentation_tables
+from extender.fragmentation import FragmentationTables
 from extender.placement import (
     ANY_DEVICE,
     WHOLE_DEVICE_MILLI,
@@ -31,7 +31,7 @@ from extender.placement import (
     shares_device,
     tightest_device,
 )
-from extender.policies.onnx import INPUT, OUTPUT, OnnxPolicy
+from extender.policies.onnx import INPUT, OUTPUT
 from training.simulator.compiled import entry, inner
 from training.simulator.event_loop import fail, list_feasible, next_attempt, place
 from training.simulator.occupancy import has_room
@@ -233,19 +233,26 @@ def _network(weights: dict[str, np.ndarray]) -> Network | None:
     )
 
 
+def blank_network(features: int) -> Network:
+    """A network of the smallest size that scores everything alike."""
+    sides = {"EmbedAgain": (1, 1), "Own": (1, 1), "Score": (1, 1), "Context": (1, 2), "Embed": (features, 1)}
+    biases = dict.fromkeys(("EmbedBias", "EmbedAgainBias", "OwnBias", "ContextBias", "ScoreBias"), (1,))
+    network = _network({name: np.zeros(shape, np.float32) for name, shape in (sides | biases).items()})
+    assert network is not None
+    return network
+
+
 def play_network(
-    episode: Episode, policy: OnnxPolicy, network: Network, models: tuple[str, ...], generator: np.random.Generator
+    episode: Episode, network: Network, tables: FragmentationTables, generator: np.random.Generator
 ) -> None:
-    """Play an episode to its end with the network of a policy file; see `scheduling.play_policy`.
+    """Play an episode to its end with a network; see `scheduling.play_policy`.
 
     Args:
         episode: changed in place.
-        policy: the file.
-        network: its weights.
-        models: names of the cluster's GPU models.
+        network: of a policy file.
+        tables: the typical pods that its features are measured against.
         generator: preemption draws from it.
     """
-    tables = fragmentation_tables(policy.metadata.typical(models))
     kinds, places = _kinds_of(episode, network)
     cache = _empty_cache(episode, network, places)
     room = _room(episode, network, cache.occupied.shape[1])

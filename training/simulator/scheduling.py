@@ -253,11 +253,11 @@ def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], gener
         generator: preemption draws from it.
     """
     if isinstance(policy, OnnxPolicy):
+        tables = fragmentation_tables(policy.metadata.typical(models))
         network = network_of(policy.content)
         if network is not None:
-            play_network(episode, policy, network, models, generator)
+            play_network(episode, network, tables, generator)
             return
-        tables = fragmentation_tables(policy.metadata.typical(models))
     nodes = episode.cluster.nodes
     count, slots = nodes.device_free.shape
     feasible, rows, devices = (np.empty(size, np.int64) for size in (count, count * slots, count * slots))

@@ -92,7 +92,8 @@ def largest_regret(workload, policy: OnnxPolicy, arguments: SchedulerArguments) 
     network = network_of(policy.content)
     assert network is not None
     played, followed = prepare(workload, arguments), prepare(workload, arguments)
-    play_network(played, policy, network, workload.models, np.random.default_rng(0))
+    tables = fragmentation_tables(policy.metadata.typical(workload.models))
+    play_network(played, network, tables, np.random.default_rng(0))
     following = Following(policy, workload, played)
     following.episode = followed
     play_policy(followed, following, workload.models, np.random.default_rng(0))
