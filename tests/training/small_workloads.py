@@ -115,7 +115,7 @@ def workloads(draw: st.DrawFn, pods_at_most: int = 25, nodes_at_most: int = 4) -
     for time in np.sort(generator.integers(0, 4 * seconds, pod_count)):
         wanted, admits = kinds[generator.integers(kind_count)]
         duration = int(generator.integers(1, 60)) / 4
-        priority = int(generator.choice((0, 0, 0, 1000, -5)))
+        priority = int(generator.choice((0, 0, 5, 1000, -5)))
         expected = float(generator.choice((0.0, duration, duration, 2.0)))
         arriving.append(wanted._replace(arrival=int(time) / 4, duration=duration, priority=priority, expected=expected))
         masks.append(admits)

@@ -131,7 +131,7 @@ def test_those_leave_whose_devices_are_wanted():
             id="whose most important victim matters least, though there are more",
         ),
         pytest.param(
-            [(0, 500, MIDDLE), (0, 500, MIDDLE), (1, 500, MIDDLE), (1, 500, LOW)],
+            [(1, 500, MIDDLE), (0, 500, MIDDLE), (0, 500, MIDDLE), (1, 500, LOW)],
             1,
             id="by the sum of their priorities",
         ),
