@@ -85,7 +85,7 @@ def allocate(batch: int, workload: Workload, *, sampled: bool = False) -> Episod
             gpu_count=integers(shapes),
             gpu_milli=integers(shapes),
             hopeless=booleans(shapes),
-            looked=integers(shapes),
+            hopeless_ones=integers(shapes),
         ),
         pods=Pods(
             shape=integers(pods),
@@ -189,7 +189,6 @@ def _start(episode: Episode) -> None:
     for array in (pods.node, pods.reserves):
         array[:] = NOWHERE
     episode.shapes.hopeless[:] = False
-    episode.shapes.looked[:] = -1
     for heap in (episode.active, episode.backoff, episode.running):
         heap.size[:] = 0
     episode.counters[:] = 0
@@ -260,7 +259,7 @@ def view_compiled(batch, index):
             shapes.gpu_count[index],
             shapes.gpu_milli[index],
             shapes.hopeless[index],
-            shapes.looked[index],
+            shapes.hopeless_ones[index],
         ),
         Pods(
             pods.shape[index],

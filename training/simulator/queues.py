@@ -22,7 +22,7 @@ from training.simulator.occupancy import has_room
 from training.simulator.state import (
     BACKOFF_INITIAL,
     BACKOFF_MAX,
-    CHANGES,
+    HOPELESS,
     NOBODY,
     NOW,
     PARKED,
@@ -79,10 +79,13 @@ def park(episode, pod, withheld):
     pods.rank[pod] = counters[SEQUENCE]
     counters[SEQUENCE] += 1
     pods.withheld[pod] = withheld
+    shapes, shape = episode.shapes, pods.shape[pod]
     if withheld:
         counters[WITHHELD_NOW] += 1
-    else:
-        episode.shapes.hopeless[pods.shape[pod]] = True
+    elif not shapes.hopeless[shape]:
+        shapes.hopeless[shape] = True
+        shapes.hopeless_ones[counters[HOPELESS]] = shape
+        counters[HOPELESS] += 1
     episode.parked[counters[PARKED]] = pod
     counters[PARKED] += 1
 
@@ -90,33 +93,35 @@ def park(episode, pod, withheld):
 @inner
 def wake_for_room(episode, row):
     """A pod has left the node: parked pods come back if they fit there, and those that reservations kept away."""
-    shapes, pods, counters = episode.shapes, episode.pods, episode.counters
-    still_parked = 0
-    for position in range(counters[PARKED]):
-        pod = episode.parked[position]
-        shape = pods.shape[pod]
-        if shapes.looked[shape] != counters[CHANGES]:
-            shapes.looked[shape] = counters[CHANGES]
-            if has_room(episode.cluster, shapes, shape, row):
-                shapes.hopeless[shape] = False
-        if shapes.hopeless[shape] and not pods.withheld[pod]:
-            episode.parked[still_parked] = pod
-            still_parked += 1
+    shapes, counters = episode.shapes, episode.counters
+    still_hopeless = 0
+    for position in range(counters[HOPELESS]):  # there are far fewer shapes than pods
+        shape = shapes.hopeless_ones[position]
+        if has_room(episode.cluster, shapes, shape, row):
+            shapes.hopeless[shape] = False
         else:
-            _come_back(episode, pod)
-    counters[PARKED] = still_parked
+            shapes.hopeless_ones[still_hopeless] = shape
+            still_hopeless += 1
+    if still_hopeless < counters[HOPELESS] or counters[WITHHELD_NOW] > 0:
+        counters[HOPELESS] = still_hopeless
+        _wake(episode)
 
 
 @inner
 def wake_withheld(episode):
     """Something has happened: parked pods that reservations kept away come back."""
+    if episode.counters[WITHHELD_NOW] > 0:
+        _wake(episode)
+
+
+@inner
+def _wake(episode):
+    """Bring back the parked pods that reservations kept away, and those whose shape is not hopeless any more."""
     pods, counters = episode.pods, episode.counters
-    if counters[WITHHELD_NOW] == 0:
-        return
     still_parked = 0
     for position in range(counters[PARKED]):
         pod = episode.parked[position]
-        if pods.withheld[pod]:
+        if pods.withheld[pod] or not episode.shapes.hopeless[pods.shape[pod]]:
             _come_back(episode, pod)
         else:
             episode.parked[still_parked] = pod

@@ -31,8 +31,9 @@ NOBODY = -1
     EMPTY_NODES_NOW,
     WITHHELD_NOW,
     CURRENT,
-) = range(11)
-COUNTERS = 11
+    HOPELESS,
+) = range(12)
+COUNTERS = 12
 
 # Positions in Episode.clock: the time, then integrals over it. See `Outcome` for their units.
 NOW = 0
@@ -79,7 +80,7 @@ class Shapes(NamedTuple):
     gpu_count: np.ndarray  # (S,) int64
     gpu_milli: np.ndarray  # (S,) int64
     hopeless: np.ndarray  # (S,) bool: fitted nowhere when last tried, and nothing that could help has happened since
-    looked: np.ndarray  # (S,) int64, the change of the cluster at which that was last looked into
+    hopeless_ones: np.ndarray  # (S,) int64, these shapes, as many as `HOPELESS` counts
 
 
 class Pods(NamedTuple):
