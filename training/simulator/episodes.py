@@ -188,7 +188,8 @@ def _start(episode: Episode) -> None:
         array[:] = np.nan
     for array in (pods.node, pods.reserves):
         array[:] = NOWHERE
-    episode.shapes.hopeless[:] = False
+    for array in (episode.shapes.hopeless, episode.shapes.hopeless_ones):
+        array[:] = 0
     for heap in (episode.active, episode.backoff, episode.running):
         heap.size[:] = 0
     episode.counters[:] = 0
