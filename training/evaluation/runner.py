@@ -229,6 +229,10 @@ class Stage:
         """The contenders, loaded."""
         return [contender.load() for contender in self.contenders]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which loads the contenders itself: a session of ONNX Runtime cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "players"}
+
     def play(self, load: float, seed: int, contenders: Sequence[int]) -> list[EpisodeResult]:
         """Play the episode of this load and seed with these of the contenders."""
         drawn = held_back_workload(self.population, self.arguments, self.workload, load, seed)

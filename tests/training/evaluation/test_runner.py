@@ -1,12 +1,14 @@
 import json
 import math
 from dataclasses import asdict, fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from extender.policies.base import PolicyError
 from extender.policies.heuristics import HEURISTICS
+from tests.policy_files import policy_file
 from tests.training.evaluation.small_evaluations import BASELINES, POPULATION, SYNTHETIC, small_evaluation
 from training.evaluation import runner
 from training.evaluation.metrics import catalogue
@@ -55,6 +57,20 @@ def test_the_result_is_the_same_if_other_processes_join_later(
 ) -> None:
     monkeypatch.setattr(runner, "PROCESSES_PAY_SECONDS", 1e-9)
     assert json_report(small_evaluation(processes=2)) == json_report(evaluation)
+
+
+def test_a_policy_file_that_was_played_here_is_played_on_by_other_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(policy_file())
+
+    def played(processes: int) -> str:
+        arguments = EvaluationArguments(nodes=8, pods=60, loads=[0.7], seeds=3, processes=processes)
+        return json_report(evaluate([Contender("filed", path)], rules(["random"]), arguments, POPULATION, SYNTHETIC))
+
+    monkeypatch.setattr(runner, "PROCESSES_PAY_SECONDS", 1e-9)
+    assert played(processes=2) == played(processes=1)
 
 
 @pytest.mark.usefixtures("processes_at_once")
