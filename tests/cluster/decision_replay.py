@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from extender.cluster.requests import BASE_RESOURCES, node_capacity, pod_request
+from extender.cluster.requests import BASE_RESOURCES, bound_pod_request, node_capacity, pod_request
 from extender.placement import ANY_DEVICE, GPU, Candidates, IntArray, PodRequest, empty_nodes, fits, occupy, release
 from extender.policies.heuristics import HEURISTICS
 from extender.wire import Node, Pod
@@ -103,13 +103,18 @@ def compare(
         if event.totals:
             comparisons.append(_compare(cluster, pod["spec"]["schedulerName"], _request_as_scored(pod), event))
         if event.node is not None:
-            cluster.place(event.pod, request_of(pod), event.node)
+            cluster.place(event.pod, bound_request_of(pod), event.node)
     return comparisons
 
 
 def request_of(pod: Document) -> PodRequest:
     """What a pod asks for."""
     return pod_request(msgspec.convert(pod, Pod, strict=False), BASE_RESOURCES)
+
+
+def bound_request_of(pod: Document) -> PodRequest:
+    """What a pod counts for once it is on a node."""
+    return bound_pod_request(msgspec.convert(pod, Pod, strict=False), BASE_RESOURCES)
 
 
 def _request_as_scored(pod: Document) -> PodRequest:

@@ -95,11 +95,6 @@ def test_kube_scheduler_chooses_one_of_our_best(comparisons: list[Comparison], s
     assert len(others) <= (1 - AGREEING_SHARE) * len(decisions), f"of {len(decisions)} decisions not {others[:10]}"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="requests.pod_request counts a container's default although the pod's total or another container names an "
-    "amount of the resource: getNonMissingContainerRequests, pkg/scheduler/framework/types.go",
-)
 def test_pods_with_a_total_are_counted_by_it(waves: Waves, comparisons: list[Comparison]) -> None:
     random = np.random.default_rng(SEED + 2)
     arrangements = {"one container": 0.5, "pod total": 0.5}

@@ -98,6 +98,7 @@ def allocate(batch: int, workload: Workload, *, sampled: bool = False) -> Episod
             node=integers(pods),
             taken=integers(pods),
             started=floats(pods),
+            began=floats(pods),
             finishes=floats(pods),
             pending_since=floats(pods),
             waited=floats(pods),
@@ -184,7 +185,7 @@ def _start(episode: Episode) -> None:
     cluster.rates[:] = cluster.fragmentation.sum(), 0.0
     for array in (pods.taken, pods.waited, pods.preempted, pods.withheld):
         array[:] = 0
-    for array in (pods.started, pods.finishes):
+    for array in (pods.started, pods.began, pods.finishes):
         array[:] = np.nan
     for array in (pods.node, pods.reserves):
         array[:] = NOWHERE
@@ -273,6 +274,7 @@ def view_compiled(batch, index):
             pods.node[index],
             pods.taken[index],
             pods.started[index],
+            pods.began[index],
             pods.finishes[index],
             pods.pending_since[index],
             pods.waited[index],

@@ -83,6 +83,9 @@ def next_attempt(episode):
                     _sample(episode, row)
             return NOBODY
         _pass_time(episode, soonest)
+        if episode.settings[RESERVE_AFTER] > 0.0:  # before anybody else takes what is due to those that wait
+            for position in range(counters[PARKED]):
+                reserve_if_due(episode, episode.parked[position])
         if finishes <= soonest:
             _finish(episode, pop(episode.running))
         elif returns <= soonest:
@@ -206,6 +209,7 @@ def place(episode, pod, row, device):
     if np.isnan(pods.started[pod]):
         pods.started[pod] = now
         counters[PLACED] += 1
+    pods.began[pod] = now
     pods.waited[pod] += now - pods.pending_since[pod]
     pods.finishes[pod] = now + pods.duration[pod]
     push(episode.running, pods.finishes[pod], 0.0, pods.rank[pod], pod)
@@ -222,7 +226,7 @@ def fail(episode, pod, withheld, generator):
     """
     if episode.settings[PREEMPTION] > 0:
         row, victims = choose_preemption(episode, pod, generator)
-        if row != NOWHERE and not is_withheld(episode, pod, row):
+        if row != NOWHERE:
             for victim in victims:
                 _evict(episode, victim)
             place(episode, pod, row, ANY_DEVICE)
@@ -235,9 +239,6 @@ def fail(episode, pod, withheld, generator):
 @inner
 def _finish(episode, pod):
     row = take_off_node(episode, pod)
-    if episode.settings[RESERVE_AFTER] > 0.0:
-        for position in range(episode.counters[PARKED]):
-            reserve_if_due(episode, episode.parked[position])
     wake_for_room(episode, row)
 
 

@@ -4,6 +4,7 @@ On each node where the pod would fit without the pods of lower priority, as many
 most important first; the rest are the node's victims. The node is taken whose most important victim matters least;
 then by the sum of the victims' priorities, their number, and whose most important victims started last.
 Simplified: victims leave at once, the pod takes their place in the same instant, and there are no disruption budgets.
+A node that is reserved for another pod is none to preempt on, whatever the priorities.
 
 Source: pkg/scheduler/framework/plugins/defaultpreemption/default_preemption.go (SelectVictimsOnNode),
 pkg/scheduler/framework/preemption/preemption.go (pickOneNodeForPreemption), pkg/scheduler/util/utils.go.
@@ -13,6 +14,7 @@ import numpy as np
 
 from training.simulator.compiled import inner, outer
 from training.simulator.occupancy import has_room, lift, put_back
+from training.simulator.reservations import is_withheld
 from training.simulator.state import NOBODY, NOWHERE
 
 LEAST_CANDIDATES = 100  # DefaultPreemptionArgs.minCandidateNodesAbsolute
@@ -24,7 +26,7 @@ PRIORITY_OFFSET = 1 << 31  # makes every priority positive before they are added
 def _is_more_important(pods, one, other):
     if pods.priority[one] != pods.priority[other]:
         return pods.priority[one] > pods.priority[other]
-    return pods.finishes[one] - pods.duration[one] < pods.finishes[other] - pods.duration[other]
+    return pods.began[one] < pods.began[other]
 
 
 @outer
@@ -79,7 +81,7 @@ def choose_preemption(episode, pod, generator):
     found = 0
     for index in range(count):
         row = (offset + index) % count
-        if not episode.cluster.admits[episode.pods.shape[pod], row]:
+        if not episode.cluster.admits[episode.pods.shape[pod], row] or is_withheld(episode, pod, row):
             continue
         victims = victims_on(episode, pod, row)
         if victims.shape[0] == 0:
@@ -108,4 +110,4 @@ def _is_better(pods, victims, others):
         return victims.shape[0] < others.shape[0]
     # Victims are in the order of importance, so the first is the earliest of those with the highest priority.
     one, other = victims[0], others[0]
-    return pods.finishes[one] - pods.duration[one] > pods.finishes[other] - pods.duration[other]
+    return pods.began[one] > pods.began[other]

@@ -22,6 +22,7 @@ from training.simulator.occupancy import has_room
 from training.simulator.state import (
     BACKOFF_INITIAL,
     BACKOFF_MAX,
+    FUTILE_ATTEMPTS,
     HOPELESS,
     NOBODY,
     NOW,
@@ -102,26 +103,27 @@ def wake_for_room(episode, row):
         else:
             shapes.hopeless_ones[still_hopeless] = shape
             still_hopeless += 1
-    if still_hopeless < counters[HOPELESS] or counters[WITHHELD_NOW] > 0:
+    futile = episode.settings[FUTILE_ATTEMPTS] > 0
+    if still_hopeless < counters[HOPELESS] or counters[WITHHELD_NOW] > 0 or futile:
         counters[HOPELESS] = still_hopeless
-        _wake(episode)
+        _wake(episode, futile)
 
 
 @inner
 def wake_withheld(episode):
     """Something has happened: parked pods that reservations kept away come back."""
     if episode.counters[WITHHELD_NOW] > 0:
-        _wake(episode)
+        _wake(episode, False)
 
 
 @inner
-def _wake(episode):
+def _wake(episode, everyone):
     """Bring back the parked pods that reservations kept away, and those whose shape is not hopeless any more."""
     pods, counters = episode.pods, episode.counters
     still_parked = 0
     for position in range(counters[PARKED]):
         pod = episode.parked[position]
-        if pods.withheld[pod] or not episode.shapes.hopeless[pods.shape[pod]]:
+        if everyone or pods.withheld[pod] or not episode.shapes.hopeless[pods.shape[pod]]:
             _come_back(episode, pod)
         else:
             episode.parked[still_parked] = pod

@@ -73,7 +73,7 @@ def believed_end(episode, pod):
     """When a running pod is believed to end, never in the past."""
     now = episode.clock[NOW]
     pods = episode.pods
-    started = pods.finishes[pod] - pods.duration[pod]
+    started = pods.began[pod]
     if pods.expected[pod] == 0.0:
         return now + (now - started)
     return max(started + pods.expected[pod], now)

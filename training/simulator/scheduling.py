@@ -11,13 +11,14 @@ from pydantic import Field
 from extender.features import placement_features
 from extender.fragmentation import TypicalPods, fragmentation_tables
 from extender.placement import Candidates
-from extender.policies.base import Policy
+from extender.policies.base import Policy, PolicyError
 from extender.policies.heuristics import Surroundings
 from extender.policies.onnx import OnnxPolicy
 from training.simulator.compiled import entry
 from training.simulator.episodes import episode_of
 from training.simulator.event_loop import fail, list_feasible, next_attempt, next_decision, place
 from training.simulator.learned import network_of, play_network
+from training.simulator.published import published_pods
 from training.simulator.scoring import (
     INFEASIBLE,
     RULE_NUMBERS,
@@ -65,6 +66,10 @@ class SchedulerArguments:
     pop_from_backoff: Annotated[
         bool, Field(description="try pods that back off while the active queue is empty (Kubernetes 1.33 and later)")
     ] = True
+    futile_attempts: Annotated[
+        bool,
+        Field(description="try every waiting pod whenever a pod leaves, as kube-scheduler does; slower"),
+    ] = False
     preemption: Annotated[bool, Field(description="evict pods of lower priority for a pod that fits nowhere")] = False
     reservation_after_seconds: Annotated[
         float, Field(ge=0, description="reserve a node for a pod that has waited so long; 0: never")
@@ -128,6 +133,7 @@ def settings_of(arguments: SchedulerArguments, nodes: int) -> FloatArray:
             arguments.reservation_after_seconds,
             arguments.reservation_gpus,
             arguments.horizon_seconds,
+            arguments.futile_attempts,
         ],
         dtype=np.float64,
     )
@@ -210,11 +216,11 @@ def play_rule(
         episode.cluster.largest, episode.tables, episode.cluster.fragmentation, np.empty(slots, np.int64)
     )
     rows, listed = np.empty(count, np.int64), np.empty(count, np.int32)
-    _play_rule(episode, number, cache, typical, ties, generator, around, rows, listed)
+    _play_rule(episode, number, cache, published_pods(typical), ties, generator, around, rows, listed)
 
 
 @entry
-def _play_rule(episode, number, cache, typical, ties, generator, around, rows, listed):
+def _play_rule(episode, number, cache, published, ties, generator, around, rows, listed):
     everywhere = episode.settings[NODES_TO_FIND] >= rows.shape[0]
     while True:
         pod = next_attempt(episode)
@@ -224,7 +230,7 @@ def _play_rule(episode, number, cache, typical, ties, generator, around, rows, l
         if episode.shapes.hopeless[shape]:
             fail(episode, pod, False, generator)
             continue
-        refresh(cache, number, episode, shape, around, typical)
+        refresh(cache, number, episode, shape, around, published)
         withheld = False
         if everywhere and episode.counters[RESERVATIONS] == 0:
             chosen = choose_node(cache.score[shape], ties, generator)
@@ -251,8 +257,17 @@ def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], gener
         policy: what scores.
         models: names of the cluster's GPU models.
         generator: preemption draws from it.
+
+    Raises:
+        PolicyError: the policy was made for another number of resources.
     """
     if isinstance(policy, OnnxPolicy):
+        known = len(policy.resources)
+        if known != episode.cluster.nodes.allocatable.shape[1]:
+            raise PolicyError(
+                f"{policy.name}: made for {known} resources ({', '.join(policy.resources)}), the workload has "
+                f"{episode.cluster.nodes.allocatable.shape[1]}"
+            )
         tables = fragmentation_tables(policy.metadata.typical(models))
         network = network_of(policy.content)
         if network is not None:

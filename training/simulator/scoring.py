@@ -96,16 +96,16 @@ def rule_score(number, nodes, pod, candidate, around):
 
 
 @inner
-def _published_score(nodes, pod, candidate, around, typical):
+def _published_score(nodes, pod, candidate, around, published):
     score = fgd(nodes, pod, candidate, around)
     if score != 50.0:
         return score
     # Where nothing changes, rounding decides between 50 and 49.
-    return fgd_score(published_change(nodes, pod, candidate.rows, around, typical))
+    return fgd_score(published_change(nodes, pod, candidate.rows, around, published))
 
 
 @inner
-def score_node(number, nodes, pod, row, around, typical):
+def score_node(number, nodes, pod, row, around, published):
     """A node's score, that of its best candidate, and the device of that candidate.
 
     Of equally good devices the tightest is taken, as the extender does; the published runs take the first.
@@ -113,31 +113,29 @@ def score_node(number, nodes, pod, row, around, typical):
     if not shares_device(pod):
         candidate = Candidates(row, ANY_DEVICE)
         if number == PUBLISHED_FGD:
-            return _published_score(nodes, pod, candidate, around, typical), ANY_DEVICE
+            return _published_score(nodes, pod, candidate, around, published), ANY_DEVICE
         return rule_score(number, nodes, pod, candidate, around), ANY_DEVICE
     tightest = tightest_device(nodes, pod, row)
     if number < FGD:  # these look at the node as a whole
         return rule_score(number, nodes, pod, Candidates(row, tightest), around), tightest
-    best, best_device = -np.inf, ANY_DEVICE
+    best, best_device, listed = -np.inf, ANY_DEVICE, ANY_DEVICE
     if number == FGD:
         best, best_device = rule_score(number, nodes, pod, Candidates(row, tightest), around), tightest
+        listed = tightest
     for device in range(nodes.device_free.shape[1]):
-        if number == FGD and not is_alternative(nodes, pod, row, device, tightest):
-            continue
-        if nodes.device_free[row, device] < pod.gpu_milli:
-            continue
-        candidate = Candidates(row, device)
-        if number == FGD:
-            score = rule_score(number, nodes, pod, candidate, around)
-        else:
-            score = _published_score(nodes, pod, candidate, around, typical)
-        if score > best:
-            best, best_device = score, device
+        if is_alternative(nodes, pod, row, device, listed):
+            candidate = Candidates(row, device)
+            if number == FGD:
+                score = rule_score(number, nodes, pod, candidate, around)
+            else:
+                score = _published_score(nodes, pod, candidate, around, published)
+            if score > best:
+                best, best_device = score, device
     return best, best_device
 
 
 @inner
-def refresh(cache, number, episode, shape, around, typical):
+def refresh(cache, number, episode, shape, around, published):
     """Score the nodes that have changed since this shape was last looked at."""
     cluster = episode.cluster
     count = cluster.version.shape[0]
@@ -152,7 +150,7 @@ def refresh(cache, number, episode, shape, around, typical):
             continue
         cache.seen[shape, row] = cluster.version[row]
         if has_room(cluster, episode.shapes, shape, row):
-            score, device = score_node(number, cluster.nodes, request, row, around, typical)
+            score, device = score_node(number, cluster.nodes, request, row, around, published)
             cache.score[shape, row] = int(score)
             cache.device[shape, row] = device
         else:

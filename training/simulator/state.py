@@ -49,8 +49,9 @@ WAITING, FRAGMENTED, EMPTY_NODES, COST, RESOURCES = range(5)  # positions in Out
     RESERVE_AFTER,
     RESERVE_GPUS,
     HORIZON,
-) = range(8)
-SETTINGS = 8
+    FUTILE_ATTEMPTS,
+) = range(9)
+SETTINGS = 9
 
 
 class Cluster(NamedTuple):
@@ -96,6 +97,7 @@ class Pods(NamedTuple):
     node: np.ndarray  # (P,) int64, where it is or was, NOWHERE before
     taken: np.ndarray  # (P,) int64, its devices as a bit mask
     started: np.ndarray  # (P,) float64, the first start, NaN before
+    began: np.ndarray  # (P,) float64, the last start
     finishes: np.ndarray  # (P,) float64, NaN while pending
     pending_since: np.ndarray  # (P,) float64
     waited: np.ndarray  # (P,) float64, up to the last start

@@ -213,6 +213,8 @@ class Reference:
 
     def happen(self) -> None:
         """One of the events of this instant: pods leave before others come back, these before others arrive."""
+        for pod in self.parked:
+            self.reserve_if_due(pod)
         finished = [pod for pod in self.running if pod.ends == self.now]
         if finished:
             self.finish(min(finished, key=lambda pod: pod.stamp))
@@ -355,7 +357,7 @@ class Reference:
     def fail(self, pod: PodRecord, withheld: bool) -> None:
         if self.arguments.preemption:
             row, victims = self.preemption(pod)
-            if row != NOWHERE and not self.is_withheld(pod, self.nodes[row]):
+            if row != NOWHERE:
                 for victim in victims:
                     self.take_off(victim)
                     victim.ends = None
@@ -373,8 +375,6 @@ class Reference:
 
     def finish(self, pod: PodRecord) -> None:
         self.take_off(pod)
-        for other in self.parked:
-            self.reserve_if_due(other)
         self.room_on(self.nodes[pod.row])
 
     def take_off(self, pod: PodRecord) -> None:
@@ -382,7 +382,8 @@ class Reference:
         self.running.remove(pod)
 
     def room_on(self, node: NodeRecord) -> None:
-        self.bring_back([pod for pod in self.parked if pod.withheld or node.has_room(pod)])
+        everyone = self.arguments.futile_attempts
+        self.bring_back([pod for pod in self.parked if everyone or pod.withheld or node.has_room(pod)])
 
     # Preemption.
 
@@ -393,6 +394,8 @@ class Reference:
         found: list[tuple[int, list[PodRecord]]] = []
         for index in range(count):
             node = self.nodes[(offset + index) % count]
+            if self.is_withheld(pod, node):
+                continue
             victims = self.victims_on(pod, node)
             if victims and len(found) < wanted:
                 found.append((node.row, victims))

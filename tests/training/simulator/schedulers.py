@@ -19,6 +19,7 @@ def schedulers(draw: st.DrawFn, **fixed: Any) -> SchedulerArguments:
         backoff_initial_seconds=draw(st.sampled_from((0.0, 0.5, 1.0, 3.0))),
         backoff_max_seconds=draw(st.sampled_from((0.0, 1.0, 10.0))),
         pop_from_backoff=draw(st.booleans()),
+        futile_attempts=draw(st.booleans()),
         preemption=draw(st.booleans()),
         reservation_after_seconds=draw(st.sampled_from((0.0, 0.25, 0.25, 3.0))),
         reservation_gpus=draw(st.sampled_from((0, 1, 2))),

@@ -195,3 +195,17 @@ def test_an_episode_ends_at_the_horizon_whatever_still_waits():
     assert np.isnan(outcome.started[1:]).all()
     assert outcome.times.tolist() == [0, 1, 5, 5]
     assert outcome.waited.tolist() == [0, 4, 0]  # the last had not come yet
+
+
+@pytest.mark.parametrize(("futile_attempts", "wanted"), [(False, [10.5, 110.5]), (True, [20.5, 10.5])])
+def test_attempts_in_vain_let_a_later_pod_overtake(futile_attempts, wanted):
+    # As kube-scheduler 1.36's own queue does it: by 10 s the first pod has failed six times and backs off for 10 s.
+    ends = (1.1, 2.2, 4.3, 7.4, 10.0)
+    arriving = [
+        Pod(0, 10.5, 1000),
+        *(Pod(0.01, end - 0.01, 100) for end in ends),
+        Pod(0.05, 100, 1000),
+        Pod(10.2, 10, 1000),
+    ]
+    nodes = workload_of([Node(1000, GIB), Node(500, GIB)], arriving)
+    assert started(nodes, SchedulerArguments(futile_attempts=futile_attempts))[-2:] == pytest.approx(wanted)

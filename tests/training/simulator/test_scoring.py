@@ -17,6 +17,7 @@ from tests.training.simulator.played import until
 from tests.training.simulator.schedulers import schedulers
 from tests.training.small_workloads import workloads
 from training.simulator.compiled import entry
+from training.simulator.published import published_pods
 from training.simulator.scoring import (
     INFEASIBLE,
     PUBLISHED_FGD,
@@ -39,13 +40,13 @@ def _rule_score(number, nodes, pod, row, device, around):
 
 
 @entry
-def _score_node(number, nodes, pod, row, around, typical):
-    return score_node(number, nodes, pod, row, around, typical)
+def _score_node(number, nodes, pod, row, around, published):
+    return score_node(number, nodes, pod, row, around, published)
 
 
 @entry
-def _refresh(cache, number, episode, shape, around, typical):
-    refresh(cache, number, episode, shape, around, typical)
+def _refresh(cache, number, episode, shape, around, published):
+    refresh(cache, number, episode, shape, around, published)
 
 
 @entry
@@ -91,7 +92,7 @@ def test_a_node_scores_as_its_best_candidate_does(name, nodes, pod, typical):
     for row in np.unique(candidates.rows):
         devices = candidates.devices[candidates.rows == row].tolist()
         scores = [_rule_score(RULE_NUMBERS[name], nodes, pod, row, device, around) for device in devices]
-        score, device = _score_node(RULE_NUMBERS[name], nodes, pod, row, around, typical)
+        score, device = _score_node(RULE_NUMBERS[name], nodes, pod, row, around, published_pods(typical))
         assert score == max(scores)
         assert device == devices[scores.index(max(scores))]  # of equals the tightest, which is listed first
         assert score == int(score)  # scores are kept as integers
@@ -101,8 +102,8 @@ def test_a_node_scores_as_its_best_candidate_does(name, nodes, pod, typical):
 def test_the_published_fgd_differs_by_rounding_only(nodes, pod, typical):
     around = surroundings(nodes, fragmentation_tables(typical))
     for row in np.unique(every_candidate(nodes, pod).rows):
-        published, _ = _score_node(PUBLISHED_FGD, nodes, pod, row, around, typical)
-        score, _ = _score_node(RULE_NUMBERS["fgd"], nodes, pod, row, around, typical)
+        published, _ = _score_node(PUBLISHED_FGD, nodes, pod, row, around, published_pods(typical))
+        score, _ = _score_node(RULE_NUMBERS["fgd"], nodes, pod, row, around, published_pods(typical))
         assert published == score or (score, published) == (50, 49)
 
 
@@ -117,7 +118,7 @@ def test_scores_that_were_kept_are_those_of_scoring_everything_anew(workload, ar
     around = Surroundings(cluster.largest, episode.tables, cluster.fragmentation, devices)
     for shape in range(count):
         for cache in (kept, anew):
-            _refresh(cache, RULE_NUMBERS[rule], episode, shape, around, workload.typical)
+            _refresh(cache, RULE_NUMBERS[rule], episode, shape, around, published_pods(workload.typical))
         np.testing.assert_array_equal(kept.score[shape], anew.score[shape])
         feasible = anew.score[shape] != INFEASIBLE
         np.testing.assert_array_equal(kept.device[shape, feasible], anew.device[shape, feasible])
