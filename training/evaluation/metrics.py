@@ -2,7 +2,8 @@
 
 An empty cluster serves the first pods whatever the policy, so pods that arrive during the warm-up are not counted.
 No pod is dropped because it is still open: one that waits when the episode ends, at its horizon or because nothing can
-happen any more, counts with the wait it has so far. What is measured over time (allocation, cost, …) is measured from
+happen any more, counts with the wait it has so far. Where the horizon comes before any counted pod, what is said of
+counted pods and of their time is NaN. What is measured over time (allocation, cost, …) is measured from
 the first counted arrival to the last one: the same span of time for every policy.
 
 `catalogue` says what there is, with unit and definition; its texts are what reports and the documentation show.
@@ -76,7 +77,8 @@ FIXED_METRICS = (
         "",
         "lower",
         "Mean of max(1, (end - arrival) / max(duration, 10 s)); the bound keeps pods of a few seconds from ruling the "
-        "mean (Feitelson & Rudolph 1998). A pod that waits when the episode ends counts as if it started then.",
+        "mean (Feitelson & Rudolph 1998). A pod that waits when the episode ends, evicted or not, counts as if it "
+        "started then.",
     ),
     Metric(
         "rejected",
@@ -87,17 +89,18 @@ FIXED_METRICS = (
     ),
     Metric(
         "unfinished",
-        "pods that never started",
+        "pods left waiting",
         "pods",
         "lower",
-        "Pods of the whole episode, warm-up included, that would fit on an empty node but never started.",
+        "Pods of the whole episode, warm-up included, that would fit on an empty node but wait when the episode ends: "
+        "they never started, or were evicted and did not start again.",
     ),
     Metric(
         "success_rate",
         "success rate",
         "%",
         "higher",
-        "Share of the counted pods that started before the episode ended.",
+        "Share of the counted pods that run or have run to their end when the episode ends.",
     ),
     Metric(
         "completion_rate",
@@ -243,9 +246,8 @@ def measure(
     first = int(warm_up * len(workload))
     counted = arrived & (np.arange(len(workload)) >= first)
     waits = outcome.waited[counted]
-    started = ~np.isnan(outcome.started)
-    placed = ~np.isnan(outcome.finished)
-    ends = np.where(placed, outcome.finished, workload.arrival + outcome.waited + workload.duration)
+    placed = ~np.isnan(outcome.finished)  # runs or has run; not what was evicted and waits again
+    ends = np.where(placed, outcome.finished, outcome.times[-1] + workload.duration)
     slowdown = (ends - workload.arrival) / np.maximum(workload.duration, SHORTEST_RUN_SECONDS)
     fitting = workload.shapes.fitting_somewhere(workload.allocatable, workload.devices, workload.admits)
     rejected = arrived & ~fitting[workload.shape]
@@ -260,10 +262,10 @@ def measure(
         **_waits_by_class(waits, workload, counted),
         "mean_slowdown": _mean(np.maximum(slowdown[counted], 1.0)),
         "rejected": float(rejected.sum()),
-        "unfinished": float(np.sum(arrived & ~started & ~rejected)),
-        "success_rate": _mean(started[counted]),
+        "unfinished": float(np.sum(arrived & ~placed & ~rejected)),
+        "success_rate": _mean(placed[counted]),
         "completion_rate": _mean(placed[counted] & (ends[counted] <= deadline)),
-        "preemptions": float(outcome.preempted[counted].sum()),
+        "preemptions": float(outcome.preempted[counted].sum()) if counted.any() else math.nan,
         "makespan_seconds": float(ends[placed].max() - workload.arrival[0]) if placed.any() else math.nan,
         **_averages_over_time(workload, outcome, first),
         **_violations(waits, workload.priority[counted], service_levels),
@@ -318,8 +320,8 @@ def _averages_over_time(workload: Workload, outcome: Outcome, first: int) -> dic
         },
         "stranded_gpu": _ratio(gained[FRAGMENTED], seconds * devices),
         "empty_nodes": _ratio(gained[EMPTY_NODES], seconds * nodes),
-        "node_hours": float(nodes * seconds - gained[EMPTY_NODES]) / 3600.0,
-        "cost": float(gained[COST]),
+        "node_hours": float(nodes * seconds - gained[EMPTY_NODES]) / 3600.0 if seconds > 0 else math.nan,
+        "cost": float(gained[COST]) if seconds > 0 else math.nan,
     }
 
 
@@ -337,7 +339,7 @@ def _violations(waits: FloatArray, priority: IntArray, service_levels: Mapping[i
 def _allocation_curve(workload: Workload, outcome: Outcome) -> FloatArray:
     capacity = float(workload.allocatable[:, GPU].sum())
     grid = np.linspace(workload.arrival[0], outcome.times[len(workload) - 1], CURVE_POINTS + 1)
-    if capacity == 0 or grid[-1] == grid[0]:
+    if capacity == 0 or grid[-1] <= grid[0]:
         return np.full(CURVE_POINTS, math.nan)
     in_use = np.interp(grid, outcome.times, outcome.integrals[:, RESOURCES + GPU])
     curve: FloatArray = np.diff(in_use) / np.diff(grid) / capacity

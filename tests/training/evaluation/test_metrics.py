@@ -106,6 +106,58 @@ def test_a_pod_that_waits_at_the_end_counts_with_its_wait_so_far() -> None:
     assert metrics["mean_slowdown"] == pytest.approx((1.0 + 90 / 10) / 2)
 
 
+def test_an_evicted_pod_that_waits_at_the_end_counts_with_what_it_ran_in_vain() -> None:
+    # Runs 0-100 in vain, waits to the horizon at 150 and would have to run 200 s again.
+    workload = cpu_pods((0.0, 200.0))
+    outcome = outcome_of(workload, [50.0], started=[0.0], finished=[math.nan], preempted=[1], end=150.0)
+    metrics = metrics_of(workload, outcome, horizon=150.0)
+    assert metrics["mean_slowdown"] == pytest.approx((150 + 200) / 200)
+    assert metrics["mean_wait_seconds"] == 50.0
+
+
+def test_an_evicted_pod_that_waits_at_the_end_is_unfinished_and_no_success() -> None:
+    # The first runs through, the second is evicted and waits, the third still runs at the horizon.
+    workload = cpu_pods((0.0, 10.0), (0.0, 200.0), (0.0, 400.0))
+    outcome = outcome_of(
+        workload, [0.0, 50.0, 0.0], started=[0.0] * 3, finished=[10.0, math.nan, 400.0], preempted=[0, 1, 0], end=150.0
+    )
+    metrics = metrics_of(workload, outcome, horizon=150.0)
+    assert metrics["unfinished"] == 1
+    assert metrics["success_rate"] == pytest.approx(2 / 3)
+    assert metrics["completion_rate"] == pytest.approx(1 / 3)
+
+
+def test_an_evicted_pod_of_a_played_episode_that_waits_at_the_horizon_is_unfinished() -> None:
+    # One device: the second pod evicts the first at 100 and runs beyond the horizon; pods after it do not arrive.
+    first = Pod(0.0, 200.0, 100, 0, 1, 1000)
+    second = Pod(100.0, 500.0, 100, 0, 1, 1000, priority=1000)
+    workload = workload_of([Node(8000, GIB, (1000,))], [first, second, Pod(900.0, 1.0, 100)])
+    arguments = SchedulerArguments(preemption=True, horizon_seconds=150.0)
+    outcome = play(workload, "best-fit", arguments, 0)
+    metrics = metrics_of(workload, outcome, horizon=150.0)
+    assert outcome.preempted.tolist() == [1, 0, 0]
+    assert metrics["unfinished"] == 1
+    assert metrics["success_rate"] == 0.5
+    waited = float(outcome.waited[1])  # of the second pod, until the first is gone
+    assert metrics["mean_slowdown"] == pytest.approx(((150 + 200) / 200 + max(1.0, (waited + 500) / 500)) / 2)
+
+
+def test_a_horizon_before_the_first_counted_pod_leaves_nothing_to_measure() -> None:
+    workload = cpu_pods((0.0, 10.0), (1.0, 10.0), (20.0, 10.0), (30.0, 10.0))
+    outcome = outcome_of(workload, [0.0] * 4, started=[0.0, 1.0, math.nan, math.nan], end=5.0)
+    result = measure("rule", 1.0, 7, workload, outcome, warm_up=0.5, horizon=5.0)
+    assert len(result.waits) == 0
+    measured = {key: value for key, value in result.metrics.items() if not math.isnan(value)}
+    assert measured == {"rejected": 0.0, "unfinished": 0.0, "makespan_seconds": 11.0}  # those of the whole episode
+
+
+def test_a_horizon_before_the_first_pod_leaves_no_curve() -> None:
+    workload = cpu_pods((10.0, 10.0), (20.0, 10.0))
+    outcome = outcome_of(workload, [0.0, 0.0], started=[math.nan, math.nan], end=5.0)
+    result = measure("rule", 1.0, 7, workload, outcome, horizon=5.0)
+    assert np.isnan(result.allocation).all()
+
+
 def test_pods_that_arrive_in_the_warm_up_are_not_counted() -> None:
     workload = cpu_pods((0.0, 10.0), (1.0, 10.0), (2.0, 10.0), (3.0, 10.0))
     result = measure("rule", 1.0, 7, workload, outcome_of(workload, [100.0, 200.0, 8.0, 11.0]), warm_up=0.5)
@@ -142,7 +194,7 @@ def test_pods_that_never_start_are_reported_even_from_the_warm_up() -> None:
     assert metrics_of(workload, outcome, warm_up=0.5)["unfinished"] == 1
 
 
-def test_success_is_to_have_started() -> None:
+def test_success_is_to_have_been_placed() -> None:
     workload = cpu_pods(*[(0.0, 10.0)] * 4)
     outcome = outcome_of(workload, [0.0, 1.0, 2.0, 30.0], started=[0.0, 1.0, 2.0, math.nan], end=30.0)
     assert metrics_of(workload, outcome)["success_rate"] == 0.75
