@@ -206,7 +206,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         action="extend",
         default=[],
         metavar="PRIORITY=SECONDS",
-        help="longest promised wait, by the lowest priority it is promised to (default: "
+        help="longest promised wait, by the lowest priority it is promised to; a negative one with the flag's equals "
+        "sign, as --service-levels=-5=60, and the flag again for each (default: "
         f"{' '.join(f'{priority}={seconds:g}' for priority, seconds in SERVICE_LEVELS.items())})",
     )
     results = parser.add_argument_group("results")
@@ -251,6 +252,11 @@ def request_of(options: argparse.Namespace) -> Request:
     settings = nested(options.workload_settings)
     flags = {"source": "--workload"} | {key: f"--workload-settings {key}" for key in settings}
     workload = checked(WorkloadArguments, named | settings, flags)
+    if workload.longest_seconds < workload.shortest_seconds:
+        raise ArgumentError(
+            f"--workload-settings longest_seconds: {workload.longest_seconds:g} is below shortest_seconds, "
+            f"{workload.shortest_seconds:g}"
+        )
     scheduler = nested(options.scheduler)
     scheduler = checked(SchedulerArguments, scheduler, {key: f"--scheduler {key}" for key in scheduler})
     try:
@@ -271,6 +277,8 @@ def contenders_of(policies: str, baseline: str, resources: int | None) -> tuple[
         PolicyError: a file holds no policy.
     """
     named = [contender_of(text.strip()) for text in policies.split(",") if text.strip()]
+    if not named:
+        raise ArgumentError(f"--policies: {policies!r} names none; expected policy files or rules joined by commas")
     against = next((entry for entry in named if entry.name == baseline), None) or contender_of(baseline)
     candidates = [entry for entry in named if entry != against]
     names = [entry.name for entry in (*candidates, against)]

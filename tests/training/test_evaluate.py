@@ -121,6 +121,11 @@ def test_an_interrupted_evaluation_leaves_nothing(tmp_path: Path) -> None:
         (["--nodes", "1"], "--nodes: input should be greater than or equal to 2, not 1"),
         (["--load", "0.6,9"], "--load.1: input should be less than or equal to 3, not 9.0"),
         (["--policies", "best-fitt"], "'best-fitt': expected a .onnx file or a rule: random,"),
+        (["--policies", ","], "--policies: ',' names none; expected policy files or rules"),
+        (
+            ["--workload-settings", "longest_seconds=10"],
+            "--workload-settings longest_seconds: 10 is below shortest_seconds, 30",
+        ),
         (["--policies", "no.onnx"], "no.onnx: cannot be read: No such file or directory"),
         (["--policies", "fgd,fgd"], "fgd is named twice; tell files apart by NAME=FILE"),
         (["--scheduler", "orderin=fifo"], "--scheduler orderin: no such key; there are ordering,"),
@@ -150,6 +155,23 @@ def test_what_cannot_be_done_is_refused_before_anything_is_played(
     with pytest.raises((ArgumentError, PolicyError, ValueError, SystemExit)) as refusal:
         request_of(parse_arguments(["--workload", "synthetic", *arguments]))
     assert complaint in str(refusal.value) + capsys.readouterr().err
+
+
+def test_a_negative_priority_is_promised_as_help_says(capsys: pytest.CaptureFixture[str]) -> None:
+    options = parse_arguments(["--service-levels=-5=60", "--service-levels", "0=30", "10=5"])
+    assert options.service_levels == [(-5, 60.0), (0, 30.0), (10, 5.0)]
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    assert "--service-levels=-5=60" in capsys.readouterr().out
+
+
+def test_a_horizon_within_the_warm_up_is_reported_as_nothing_counted(tmp_path: Path) -> None:
+    result = run(tmp_path, *SMALL, "--policies", "fgd", "--scheduler", "horizon_seconds=1")
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "runs" / "evaluation" / "evaluation.json").read_text())
+    assert content["policies"]["fgd"]["mean_wait_seconds"] is None
+    assert content["policies"]["fgd"]["success_rate"] is None
+    assert "no pod was counted before the horizon" in (tmp_path / "runs" / "evaluation" / "report.html").read_text()
 
 
 def test_a_refusal_exits_2_with_one_line(tmp_path: Path) -> None:
