@@ -7,12 +7,13 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from training.evaluation.runner import Evaluation, title
 
@@ -28,6 +29,7 @@ LEGEND_LINE = 0.24
 LONGEST_HALF_LINE = 22  # characters of a legend's entry that leave room for another beside it
 GRID_POINTS = 200
 SHORTEST_WAIT = 1.0  # waits below a second share the left edge of the logarithmic axis
+NOTHING_COUNTED = "no pod was counted before the horizon"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ def wait_distribution(evaluation: Evaluation, load: float) -> str:
         policy: np.sort(np.concatenate([result.waits for result in evaluation.of(policy, load)]))
         for policy in evaluation.policies
     }
+    waits = {policy: each for policy, each in waits.items() if len(each)}
+    if not waits:
+        return _without_data(figure, axes, f"Distribution of waits at load {load:g}")
     longest = max(float(each[-1]) for each in waits.values())
     grid = np.geomspace(SHORTEST_WAIT, max(longest, 10 * SHORTEST_WAIT), GRID_POINTS)
     lowest = 1.0
@@ -64,7 +69,11 @@ def wait_distribution(evaluation: Evaluation, load: float) -> str:
         lowest = min(lowest, float(shares[0]))
     margin = max(0.05 * (1.0 - lowest), 0.002)
     axes.set_xscale("log")
+    _plain_ticks(axes, "x")
     axes.set_ylim(max(lowest - margin, 0.0), 1.0 + margin / 2)
+    bottom, _ = axes.get_ylim()
+    axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= tick <= 1.0 + 1e-9])
+    _plain_ticks(axes, "y")
     _legend(figure, axes)
     return _svg(figure, f"Distribution of waits at load {load:g}")
 
@@ -87,16 +96,24 @@ def wait_by_load(evaluation: Evaluation) -> str:
     """Mean wait at each load, with the 95 % bootstrap interval of the mean over the seeds as a band."""
     figure, axes = _figure("load", "mean wait, s")
     loads = sorted(evaluation.loads)
+    highest = 0.0
     for policy in evaluation.policies:
         mean, low, high = np.array([evaluation.intervals[load, policy]["mean_wait_seconds"] for load in loads]).T
+        if np.isnan(mean).all():
+            continue
+        highest = max(highest, float(np.nanmax([mean, high])))
         (line,) = axes.plot(loads, mean, marker="o", markersize=4, label=title(policy))
         if len(loads) > 1:
             axes.fill_between(loads, low, high, color=line.get_color(), alpha=0.18, linewidth=0)
         else:
             axes.errorbar(loads, mean, [mean - low, high - mean], color=line.get_color(), capsize=3)
     axes.set_xticks(loads, [f"{load:g}" for load in loads])
-    axes.set_yscale("symlog", linthresh=SHORTEST_WAIT)
+    if not axes.lines:
+        return _without_data(figure, axes, "Mean wait by load, with 95 % intervals")
+    if highest > 10 * SHORTEST_WAIT:
+        axes.set_yscale("symlog", linthresh=SHORTEST_WAIT)
     axes.set_ylim(bottom=0)
+    _plain_ticks(axes, "y")
     _legend(figure, axes)
     return _svg(figure, "Mean wait by load, with 95 % intervals")
 
@@ -108,6 +125,20 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _plain_ticks(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Numbers as people write them: 0.05 and 1,000, no powers of ten."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10f}".rstrip("0").rstrip(".")))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _without_data(figure: Figure, axes: Axes, description: str) -> str:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, NOTHING_COUNTED, ha="center", va="center", transform=axes.transAxes)
+    return _svg(figure, f"{description}: {NOTHING_COUNTED}")
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

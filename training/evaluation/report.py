@@ -110,6 +110,17 @@ def comparisons_of(evaluation: Evaluation, metric: str, load: float | None = Non
     ]
 
 
+def holm_family(evaluation: Evaluation) -> str:
+    """Over which tests p (Holm) of this evaluation's tables is corrected, in a sentence."""
+    pairs = len({(entry.policy, entry.baseline) for entry in evaluation.comparisons})
+    loads = len(evaluation.loads)
+    return (
+        "p (Holm) is corrected for the tests of one metric at all loads and between all compared pairs of policies "
+        f"({_count(loads, 'load')} x {_count(pairs, 'pair')} = {_count(loads * pairs, 'test')} for each metric, "
+        "less those that give no p), not across metrics."
+    )
+
+
 def terminal_tables(evaluation: Evaluation) -> list[Table]:
     """What the policies came to, a row per load and policy; and how their mean waits differ."""
     seeds = len(evaluation.seeds)
@@ -127,7 +138,9 @@ def terminal_tables(evaluation: Evaluation) -> list[Table]:
             )
     if not evaluation.comparisons:
         return [values]
-    differences = Table(title=f"{pairs_title(evaluation)}: difference in mean wait, paired by seed")
+    differences = Table(
+        title=f"{pairs_title(evaluation)}: difference in mean wait, paired by seed", caption=holm_family(evaluation)
+    )
     for heading in ("load", "policy", "difference [95 %]", "p (Holm)", "P(better) [95 %]"):
         differences.add_column(heading, justify="left" if heading == "policy" else "right")
     for load in evaluation.loads:
@@ -197,7 +210,11 @@ def markdown_report(name: str, evaluation: Evaluation, facts: Mapping[str, str])
                 "IQM",
                 "IQM of the other",
             ]
-            parts += [f"### {pairs_title(evaluation)}", markdown_table(headings, rows, texts=2)]
+            parts += [
+                f"### {pairs_title(evaluation)}",
+                markdown_table(headings, rows, texts=2),
+                holm_family(evaluation),
+            ]
     parts += ["## What the numbers mean", HOW_TO_READ, definitions(evaluation.metrics.values())]
     return "\n\n".join(parts) + "\n"
 
@@ -205,8 +222,10 @@ def markdown_report(name: str, evaluation: Evaluation, facts: Mapping[str, str])
 HOW_TO_READ = (
     "Every policy meets the same pods, so differences are taken within a seed. Intervals are 95 % bootstrap intervals "
     "of the difference of the means; one that excludes 0 is evidence. p (Holm) is the signed-rank test's p value, "
-    "corrected for all comparisons in the same metric. P(better) is the probability that the policy is the better one "
-    "on a further seed. IQM is the interquartile mean, the mean of the middle half of the seeds."
+    "corrected for all comparisons in the same metric, those at the other loads included, but not for the number of "
+    "metrics: who looks at several of them finds some difference by chance more often. P(better) is the "
+    "probability that the policy is the better one on a further seed. IQM is the interquartile mean, the mean of the "
+    "middle half of the seeds."
 )
 
 
@@ -252,6 +271,7 @@ def html_report(
         comparisons_of=comparisons_of,
         pair_name=pair_name,
         pairs_title=pairs_title,
+        holm_family=holm_family,
         title=title,
         heading=_heading,
         format_metric=format_metric,
@@ -283,6 +303,10 @@ def write_whole(contents: Mapping[Path, str]) -> None:
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _heading(metric: Metric) -> str:

@@ -2,7 +2,7 @@
 
 Two policies meet on the same seeds, so everything here is about the differences within a seed. Four questions, four
 numbers: how large is the difference of the means (bootstrap interval), could it be chance (signed-rank test, corrected
-by Holm for the number of comparisons in a table), how often is the policy the better one (probability of
+by Holm for all comparisons in the same metric), how often is the policy the better one (probability of
 improvement), and what is typical when the extreme seeds are left out (interquartile mean).
 """
 
@@ -90,7 +90,7 @@ def compare_metrics(
         seed: of the resampling.
 
     Returns:
-        one comparison per metric; `p_value_holm` is NaN until `correct` has seen the whole table.
+        one comparison per metric; `p_value_holm` is NaN until `correct` has seen the whole family.
 
     Raises:
         ValueError: the two do not pair up.
@@ -196,7 +196,7 @@ def signed_rank_test(differences: FloatArray) -> float:
     """The p value of Wilcoxon's signed-rank test that neither policy tends to be better, two-sided.
 
     The test of choice for some twenty pairs: its null distribution is exact (2^n sign patterns, so 20 seeds can reach
-    2e-6, far below what Holm's correction asks of a large table, and 5 seeds never reach 0.05), and ranks keep one
+    2e-6, far below what Holm's correction asks of a large family, and 5 seeds never reach 0.05), and ranks keep one
     overloaded seed from deciding. A t test would assume normal differences, which waits are far from; resampling the
     signs at random cannot tell p values below the number of draws apart. It is a test of the differences' typical
     sign and size, not of the means: where few seeds make the mean, interval and test may disagree, and both are shown.
@@ -252,7 +252,7 @@ def interquartile_mean(values: FloatArray) -> float:
 
 
 def holm(p_values: FloatArray) -> FloatArray:
-    """Holm's step-down correction: (m,) p values of one table to (m,) adjusted ones; NaN stays and is not counted.
+    """Holm's step-down correction: (m,) p values of one family to (m,) adjusted ones; NaN stays and is not counted.
 
     The smallest is multiplied by m, the next by m - 1, and so on; none is adjusted below one that was smaller.
     Source: Holm, "A simple sequentially rejective multiple test procedure" (1979).
@@ -266,7 +266,7 @@ def holm(p_values: FloatArray) -> FloatArray:
 
 
 def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons with `p_value_holm`: all those in one metric are one table, and one family of tests."""
+    """The same comparisons with `p_value_holm`: all those in one metric, at whatever load, are one family."""
     families: dict[str, list[int]] = defaultdict(list)
     for index, entry in enumerate(comparisons):
         families[entry.metric].append(index)

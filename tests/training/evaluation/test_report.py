@@ -1,19 +1,22 @@
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from tests.training.evaluation.small_evaluations import small_evaluation
 from training.evaluation.metrics import catalogue
-from training.evaluation.plots import CurvePoint
+from training.evaluation.plots import CurvePoint, wait_by_load, wait_distribution
 from training.evaluation.report import (
     HOW_TO_READ,
     definitions,
     format_comparison,
     format_metric,
     format_p_value,
+    holm_family,
     html_report,
     markdown_report,
     markdown_table,
@@ -87,6 +90,68 @@ def test_the_page_shows_facts_as_text(page: str) -> None:
 def test_the_page_defines_every_metric_it_shows(page: str) -> None:
     for metric in METRICS.values():
         assert f"<td>{metric.label}</td>" in page
+
+
+def ticks_of(svg: str, axis: str) -> list[str]:
+    """The labels of an axis' ticks, in order."""
+    parts = re.split(r'<g id="([xy])tick_\d+">', svg)
+    return [
+        text.strip()
+        for name, part in zip(parts[1::2], parts[2::2], strict=True)
+        if name == axis
+        for text in re.findall(r"<text[^>]*>([^<]*)</text>", part)[:1]
+    ]
+
+
+def with_waits(evaluation: Evaluation, waits: list[float], mean: float) -> Evaluation:
+    """The same evaluation, every episode with these waits and this mean wait."""
+    results = [
+        replace(result, waits=np.array(waits), metrics={**result.metrics, "mean_wait_seconds": mean})
+        for result in evaluation.results
+    ]
+    return replace(evaluation, results=results)
+
+
+@pytest.mark.parametrize("mean", [0.0580977, 5.0, 120.0, 54321.0])
+def test_mean_waits_stand_on_the_axis_as_plain_numbers(evaluation: Evaluation, mean: float) -> None:
+    ticks = ticks_of(wait_by_load(with_waits(evaluation, [mean], mean)), "y")
+    assert len(ticks) >= 2
+    assert all(re.fullmatch(r"\d{1,3}(,\d{3})*(\.\d{1,3})?", tick) for tick in ticks), ticks
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 150, 990, 999])
+def test_the_distribution_of_waits_has_no_share_above_one(evaluation: Evaluation, zeros: int) -> None:
+    waits = [0.0] * zeros + [5000.0] * (1000 - zeros)
+    svg = wait_distribution(with_waits(evaluation, waits, 1.0), 0.7)
+    shares = [float(tick) for tick in ticks_of(svg, "y")]
+    assert len(shares) >= 2
+    assert shares == sorted(set(shares))
+    assert max(shares) <= 1.0
+    assert ticks_of(svg, "x")[:2] == ["1", "10"]
+
+
+def test_plots_without_a_counted_pod_say_so(evaluation: Evaluation) -> None:
+    nothing = with_waits(evaluation, [], NAN)
+    for svg in (wait_distribution(nothing, 0.7), wait_by_load(nothing)):
+        assert ">no pod was counted before the horizon</text>" in svg
+
+
+def test_a_policy_without_a_counted_pod_is_left_out_of_the_distribution(evaluation: Evaluation) -> None:
+    results = [
+        replace(result, waits=np.empty(0)) if result.policy == "trained" else result for result in evaluation.results
+    ]
+    svg = wait_distribution(replace(evaluation, results=results), 0.7)
+    assert ">most-allocated</text>" in svg
+    assert ">trained</text>" not in svg
+
+
+def test_every_table_of_comparisons_says_what_p_is_corrected_for(
+    page: str, markdown: str, evaluation: Evaluation
+) -> None:
+    family = holm_family(evaluation)
+    assert "2 loads x 2 pairs = 4 tests for each metric, less those that give no p), not across metrics" in family
+    assert page.count(family) == markdown.count(family) == len(evaluation.loads)
+    assert terminal_tables(evaluation)[1].caption == family
 
 
 def test_the_page_is_the_same_every_time(page: str, evaluation: Evaluation) -> None:
