@@ -25,7 +25,7 @@ from training.benchmarks.openb import (
     table_of,
 )
 from training.simulator.compiled import from_python
-from training.simulator.published import published_change
+from training.simulator.published import published_change, published_pods
 from training.workloads.openb import TraceError
 
 PODS = [
@@ -88,7 +88,7 @@ def test_the_published_sum_is_the_fragmentation_that_the_extender_measures(
     free = np.array(devices)[:, None]
     before, after = (fragmentation(tables, np.array([model]), np.array([left]), free)[0] for left in (cpu, cpu - 3000))
     around = Surroundings(np.zeros(3, np.int64), tables, np.zeros(1), np.array(devices))
-    change = from_python(published_change)(nodes, pod, 0, around, typical)
+    change = from_python(published_change)(nodes, pod, 0, around, published_pods(typical))
     assert change == pytest.approx(before - after, abs=1e-9)
 
 
