@@ -8,17 +8,24 @@ allocation at each percent of arrived load is compared with the authors' own num
 Rules run in the simulator's own event loop, as the functions that the extender serves; what is special here are the
 order of arrival, who wins among equals, and the rounding of FGD's sums. Further rules of the simulator may be named
 too (first-fit, most-allocated, …); random draws among the nodes, so the published numbers are a band for it.
+The seconds of a run never contain compilation: every policy first plays a few pods that are not measured.
+
+Exit codes: 0 done; 1 the file of --json could not be written; 2 the arguments, a policy file or the trace were refused,
+and nothing was played.
+
 Source: "Beware of Fragmentation" (USENIX ATC'23) and its public simulator, hkust-adsl/kubernetes-scheduler-simulator.
 """
 
 import argparse
 import csv
 import json
+import os
+import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +37,7 @@ from extender.fragmentation import TypicalPods
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.policies.base import PolicyError
 from extender.policies.onnx import OnnxPolicy, load_policy
+from training.evaluation.report import write_whole
 from training.progress import track
 from training.simulator.scheduling import RANDOM_TIES, SchedulerArguments, play_policy, play_rule, prepare
 from training.simulator.scoring import PUBLISHED_FGD, RULE_NUMBERS, empty_cache
@@ -40,6 +48,8 @@ from training.workloads.openb import MIB, NODE_FILE, TraceError, find_traces
 from training.workloads.tables import Row, read_table
 
 LOAD_STEPS = 131
+WARM_UP_ARRIVALS = 10
+ORDER_NAME = re.compile(r"(pods|tiebreak)_(0|[1-9][0-9]{0,17})")
 TYPICAL_COVERAGE = 0.95
 PUBLISHED_FILE = "published_allocation.csv"
 PUBLISHED_RULES = {
@@ -54,6 +64,10 @@ PUBLISHED_RULES = {
 UNBOUNDED = 1 << 40  # pods a node takes: the published runs have no limit
 
 Shape = tuple[int, int, int, str]  # cpu milli, GPU milli each, GPU count, models joined by |
+
+
+class ArgumentError(ValueError):
+    """The command line asks for something that cannot be; the message says what can."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,16 @@ class Mix:
 
 @dataclass(frozen=True)
 class Run:
-    """One run; allocation in % at each percent of arrived load, None where no pod arrived near it."""
+    """One run.
+
+    Attributes:
+        mix: its name.
+        policy: its name.
+        seed: of the run.
+        allocation: in % at each percent of arrived load, None where no pod arrived near it.
+        dropped: pods that found no node.
+        seconds: of playing; compilation is not in it if `warm_up` came first.
+    """
 
     mix: str
     policy: str
@@ -111,7 +134,7 @@ def read_mix(folder: Path, mix: str) -> Mix:
     """Read nodes, pods and published arrival orders of one mix.
 
     Raises:
-        TraceError: a file is missing or a row cannot be read.
+        TraceError: a file is missing, or a row or an array cannot be used.
     """
     _, node_rows = read_table(folder / NODE_FILE, ("cpu_milli", "memory_mib", "gpu", "model"))
     capacities = [(row.whole("cpu_milli"), row.whole("memory_mib"), row.whole("gpu")) for row in node_rows]
@@ -136,17 +159,71 @@ def read_mix(folder: Path, mix: str) -> Mix:
         ),
     )
     shapes = [(cpu, milli, count, spec) for (cpu, _, count, milli), spec in zip(requests, admitted_models, strict=True)]
-    order_file = folder / "arrivals" / f"{mix}.npz"
-    if not order_file.is_file():
-        raise TraceError(f"{order_file}: no such file; the order of the published arrivals is needed")
-    with np.load(order_file) as orders:
-        seeds = sorted(int(name.removeprefix("pods_")) for name in orders.files if name.startswith("pods_"))
-        return Mix(
-            population=population,
-            typical=published_typical_pods(shapes, population.models),
-            arrivals={seed: orders[f"pods_{seed}"].astype(np.int64) for seed in seeds},
-            tiebreak={seed: orders[f"tiebreak_{seed}"].astype(np.int64) for seed in seeds},
-        )
+    arrivals, tiebreak = read_orders(folder / "arrivals" / f"{mix}.npz", len(requests), len(capacities))
+    return Mix(population, published_typical_pods(shapes, population.models), arrivals, tiebreak)
+
+
+def read_orders(path: Path, pods: int, nodes: int) -> tuple[dict[int, IntArray], dict[int, IntArray]]:
+    """Read who arrives when, and who wins among equals.
+
+    Args:
+        path: a .npz file with the arrays pods_<seed>, (A,), and tiebreak_<seed>, (N,), for each seed.
+        pods: how many there are to arrive.
+        nodes: N.
+
+    Returns:
+        both by seed, as in `Mix`.
+
+    Raises:
+        TraceError: the file is missing or holds something else; the message says which array, and what it should be.
+    """
+    if not path.is_file():
+        raise TraceError(f"{path}: no such file; the order of the published arrivals is needed")
+    found: dict[str, dict[int, IntArray]] = {"pods": {}, "tiebreak": {}}
+    for name, array in _arrays(path):
+        match = ORDER_NAME.fullmatch(name)
+        if match is None:
+            raise TraceError(f"{path}: {name}: expected arrays named pods_<seed> and tiebreak_<seed>, as pods_42")
+        expected = f"whole numbers of 0 to {pods - 1}, one or more" if match[1] == "pods" else f"{nodes} whole numbers"
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or array.ndim != 1:
+            given = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "no array"
+            raise TraceError(f"{path}: {name}: {given}, expected {expected}")
+        if match[1] == "pods":
+            if not len(array):
+                raise TraceError(f"{path}: {name}: empty, expected {expected}")
+            if array.min() < 0 or array.max() >= pods:
+                raise TraceError(f"{path}: {name}: {array.min()} to {array.max()}, expected {expected}")
+        elif len(array) != nodes:
+            raise TraceError(f"{path}: {name}: {len(array)} numbers for {nodes} nodes, expected {expected}")
+        elif array.max() > np.iinfo(np.int64).max or len(np.unique(array)) < nodes:
+            raise TraceError(f"{path}: {name}: equal or too large numbers, expected {expected}, each another")
+        found[match[1]][int(match[2])] = array.astype(np.int64)
+    arrivals, tiebreak = (dict(sorted(orders.items())) for orders in found.values())
+    for seed in arrivals.keys() ^ tiebreak.keys():
+        given, missing = ("pods", "tiebreak") if seed in arrivals else ("tiebreak", "pods")
+        raise TraceError(f"{path}: {given}_{seed} is there, expected {missing}_{seed} beside it")
+    if not arrivals:
+        raise TraceError(f"{path}: no arrays, expected pods_<seed> and tiebreak_<seed>")
+    return arrivals, tiebreak
+
+
+def _arrays(path: Path) -> list[tuple[str, object]]:
+    try:
+        loaded = np.load(path)
+        if isinstance(loaded, np.ndarray):
+            raise TraceError(f"{path}: a single array, expected a .npz file with pods_<seed> and tiebreak_<seed>")
+        with loaded:
+            arrays: list[tuple[str, object]] = []
+            for name in loaded.files:
+                try:
+                    arrays.append((name, loaded[name]))
+                except Exception as error:
+                    raise TraceError(f"{path}: {name}: cannot be read: {error}; expected whole numbers") from error
+            return arrays
+    except TraceError:
+        raise
+    except Exception as error:  # what numpy, zipfile and zlib raise for a damaged file has no common base but Exception
+        raise TraceError(f"{path}: cannot be read: {error}; expected a .npz file as numpy.savez writes it") from error
 
 
 def published_typical_pods(pods: Sequence[Shape], models: Sequence[str]) -> TypicalPods:
@@ -200,6 +277,29 @@ def play_run(mix: Mix, name: str, policy: str | OnnxPolicy, seed: int) -> Run:
     placed = episode.pods.node != NOWHERE
     allocation = allocation_by_load(demand, placed, int(workload.allocatable[:, GPU].sum()))
     return Run(name, policy if isinstance(policy, str) else policy.name, seed, allocation, int(sum(~placed)), seconds)
+
+
+def warm_up(mix: Mix, name: str, policies: Sequence[str | OnnxPolicy]) -> None:
+    """Let every policy play a few pods, so that what it needs is compiled before anything is measured."""
+    seed = min(mix.arrivals)
+    few = replace(mix, arrivals={seed: mix.arrivals[seed][:WARM_UP_ARRIVALS]})
+    for policy in policies:
+        play_run(few, name, policy, seed)
+
+
+def check_resources(mix: Mix, policies: Sequence[str | OnnxPolicy]) -> None:
+    """Refuse policies that were made for other resources.
+
+    Raises:
+        PolicyError: names the policy, its resources and the trace's.
+    """
+    known = mix.population.resources
+    for policy in policies:
+        if isinstance(policy, OnnxPolicy) and policy.resources != known:
+            raise PolicyError(
+                f"{policy.name}: made for the resources {', '.join(policy.resources)}, expected those of the trace: "
+                f"{', '.join(known)}"
+            )
 
 
 def allocation_by_load(demand: np.ndarray, placed: np.ndarray, capacity: int) -> list[float | None]:
@@ -265,32 +365,41 @@ def _admits(spec: str, model: str) -> bool:
 
 
 def table_of(runs: Sequence[Run], published: dict[tuple[str, str, int], list[float | None]]) -> Table:
-    """Final allocation per mix and policy, beside the published one and FGD's."""
+    """Final allocation per mix and policy, beside the published one and FGD's.
+
+    Where the pods of a mix end before the last load step, the numbers are those at the last one that every run reached,
+    and the mean says which that is.
+    """
     table = Table(title="GPU allocation when pods worth 130 % of the capacity have arrived, %")
     for heading in ("mix", "policy", "runs", "mean", "std", "published", "minus FGD [95 %]", "cells off", "s a run"):
         table.add_column(heading, justify="left" if heading in ("mix", "policy") else "right")
-    final = {(run.mix, run.policy, run.seed): run.allocation[-1] for run in runs}
+    played = {(run.mix, run.policy, run.seed): run.allocation for run in runs}
     for mix, policy in dict.fromkeys((run.mix, run.policy) for run in runs):
         of_policy = [run for run in runs if (run.mix, run.policy) == (mix, policy)]
-        ours = np.array([run.allocation[-1] for run in of_policy], np.float64)
-        fgd = [
-            final.get((mix, "fgd", run.seed)) or published.get((mix, "fgd", run.seed), [None])[-1] for run in of_policy
-        ]
+        step = last_step(of_policy)
+        ours = np.array([run.allocation[step] for run in of_policy], np.float64)
+        allocations = [(published | played).get((mix, "fgd", run.seed)) for run in of_policy]
+        fgd = [None if allocation is None else allocation[step] for allocation in allocations]
         known = [(run, published[mix, policy, run.seed]) for run in of_policy if (mix, policy, run.seed) in published]
-        theirs = np.array([cells[-1] for _, cells in known], np.float64)
+        theirs = [cells[step] for _, cells in known]
         off = f"{sum(differing_cells(run.allocation, cells) for run, cells in known)} of {len(known) * LOAD_STEPS}"
         table.add_row(
             mix,
             policy,
             str(len(of_policy)),
-            f"{ours.mean():.2f}",
+            f"{ours.mean():.2f}" + (f" at {step} %" if step < LOAD_STEPS - 1 else ""),
             f"{ours.std(ddof=1):.2f}" if len(ours) > 1 else "",
-            f"{theirs.mean():.2f}" if known else "",
+            ("-" if None in theirs else f"{np.array(theirs, np.float64).mean():.2f}") if known else "",
             "" if policy == "fgd" or None in fgd else describe_difference(ours - np.array(fgd, np.float64)),
-            "a band" if policy == "random" else off if known else "",
+            ("a band" if policy == "random" else off) if known else "",
             f"{np.median([run.seconds for run in of_policy]):.3f}",
         )
     return table
+
+
+def last_step(runs: Sequence[Run]) -> int:
+    """The last load step at which every run has a number; 0 always has one, before the first pod."""
+    return max(step for step in range(LOAD_STEPS) if all(run.allocation[step] is not None for run in runs))
 
 
 def describe_difference(differences: FloatArray) -> str:
@@ -302,37 +411,62 @@ def describe_difference(differences: FloatArray) -> str:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds as `42`, `42-51` or `42,45-47`.
+    """Seeds as `42`, `42-51` or `42,45-47`, each once.
 
     Example:
-        >>> parse_seeds("42,45-47")
+        >>> parse_seeds("42,45-47,46")
         [42, 45, 46, 47]
     """
     seeds: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        try:
-            seeds += range(int(first), int(last or first) + 1)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected seeds as 42, 42-51 or 42,45-47") from None
-    return seeds
+        match = re.fullmatch(r"\s*([0-9]{1,18})(?:-([0-9]{1,18}))?\s*", part)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected seeds as 42, 42-51 or 42,45-47")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected first <= last in a range, as {last}-{first}")
+        seeds += range(first, last + 1)
+    return list(dict.fromkeys(seeds))
 
 
 def parse_policies(text: str) -> list[str | OnnxPolicy]:
-    """Policies joined by commas, or all published ones; a name that ends in .onnx is a policy file."""
-    policies: list[str | OnnxPolicy] = []
-    for name in list(PUBLISHED_RULES) if text == "all" else text.split(","):
-        if name.endswith(".onnx"):
-            try:
-                policies.append(load_policy(Path(name)))
-            except PolicyError as error:
-                raise argparse.ArgumentTypeError(str(error)) from error
+    """Policies joined by commas, each once; `all` is every published one, and what ends in .onnx a policy file."""
+    entries: dict[str | Path, str | Path] = {}  # what was named, by what it is: files may be named in several ways
+    for name in (part.strip() for part in text.split(",")):
+        if name == "all":
+            entries |= {rule: rule for rule in PUBLISHED_RULES}
+        elif name.endswith(".onnx"):
+            entries.setdefault(Path(name).resolve(), Path(name))
         elif name in PUBLISHED_RULES or name in RULE_NUMBERS:
-            policies.append(name)
+            entries[name] = name
         else:
             known = ", ".join([*PUBLISHED_RULES, *(rule for rule in RULE_NUMBERS if rule not in PUBLISHED_RULES)])
             raise argparse.ArgumentTypeError(f"{name}: expected {known}, a path to a .onnx file, or all")
+    names = names_of([path for path in entries.values() if isinstance(path, Path)])
+    policies: list[str | OnnxPolicy] = []
+    for entry in entries.values():
+        if isinstance(entry, str):
+            policies.append(entry)
+            continue
+        try:
+            policy = load_policy(entry)
+        except PolicyError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        policy.name = names[entry]
+        policies.append(policy)
     return policies
+
+
+def names_of(files: Sequence[Path]) -> dict[Path, str]:
+    """What policy files are called: by themselves or, where that is policy.onnx, their folder, if nothing else is.
+
+    Example:
+        >>> list(names_of([Path("new.onnx"), Path("runs/a/policy.onnx"), Path("fgd.onnx")]).values())
+        ['new', 'a', 'fgd.onnx']
+    """
+    short = {path: path.resolve().parent.name if path.stem == "policy" else path.stem for path in files}
+    taken = Counter([*short.values(), *{*PUBLISHED_RULES, *RULE_NUMBERS}])
+    return {path: name if name and taken[name] == 1 else str(path) for path, name in short.items()}
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -355,36 +489,78 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
+def check_output(path: Path) -> None:
+    """Refuse a file that could not be written when all is played.
+
+    Raises:
+        ArgumentError: its folder is missing or read-only, or something that is no file has its name.
+    """
+    if not path.parent.is_dir():
+        raise ArgumentError(f"--json: {path}: there is no folder {path.parent}, expected one to write to")
+    if path.exists() and not path.is_file():
+        raise ArgumentError(f"--json: {path}: not a file, expected the name of one")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ArgumentError(f"--json: {path}: the folder {path.parent} cannot be written to")
+
+
+def mixes_of(text: str, folder: Path) -> list[str]:
+    """Names of mixes joined by commas, each once; `all` is every pod list in the folder.
+
+    Raises:
+        TraceError: all were asked for and there is none.
+    """
+    mixes: list[str] = []
+    for name in (part.strip() for part in text.split(",")):
+        if name == "all":
+            mixes += sorted(path.stem.removeprefix("openb_pod_list_") for path in folder.glob("openb_pod_list_*.csv"))
+            if not mixes:
+                raise TraceError(f"{folder}: no pod lists, expected files named openb_pod_list_<mix>.csv")
+        else:
+            mixes.append(name)
+    return list(dict.fromkeys(mixes))
+
+
 def main() -> None:
     """Entry of `python -m training.benchmarks.openb`."""
     arguments = parse_arguments()
+    policies, seeds = arguments.policy, arguments.seeds
     console = Console() if sys.stdout.isatty() else Console(width=120)
     try:
+        if arguments.json:
+            check_output(arguments.json)
         folder = find_traces(arguments.traces)
         if folder is None:
             raise TraceError("no openb trace was found: name its folder by --traces (the README says where to get it)")
-        mixes = arguments.mix.split(",")
-        if arguments.mix == "all":
-            mixes = sorted(path.stem.removeprefix("openb_pod_list_") for path in folder.glob("openb_pod_list_*.csv"))
+        mixes: dict[str, Mix] = {}
+        for name in mixes_of(arguments.mix, folder):
+            mixes[name] = read_mix(folder, name)
+            check_resources(mixes[name], policies)
+            if missing := set(seeds) - set(mixes[name].arrivals):
+                known = sorted(mixes[name].arrivals)
+                raise TraceError(f"{name} has no arrivals for seed {min(missing)}, only for {known}")
+        published = read_published(folder)
         runs: list[Run] = []
-        with track(console, "playing", len(mixes) * len(arguments.policy) * len(arguments.seeds)) as tracker:
-            for name in mixes:
-                mix = read_mix(folder, name)
-                if missing := set(arguments.seeds) - set(mix.arrivals):
-                    raise TraceError(f"{name} has no arrivals for seed {min(missing)}, only for {sorted(mix.arrivals)}")
-                for policy in arguments.policy:
-                    for seed in arguments.seeds:
+        first = next(iter(mixes))
+        with console.status("compiling"):
+            warm_up(mixes[first], first, policies)
+        with track(console, "playing", len(mixes) * len(policies) * len(seeds)) as tracker:
+            for name, mix in mixes.items():
+                for policy in policies:
+                    for seed in seeds:
                         label = policy if isinstance(policy, str) else policy.name
                         tracker.update(len(runs), f"{label} on {name}")
                         runs.append(play_run(mix, name, policy, seed))
             tracker.update(len(runs))
-        published = read_published(folder)
-    except TraceError as error:
+    except (ArgumentError, PolicyError, TraceError) as error:
         print(f"openb: {error}", file=sys.stderr)
         sys.exit(2)
     console.print(table_of(runs, published))
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(run) for run in runs]) + "\n")
+        try:
+            write_whole({arguments.json: json.dumps([asdict(run) for run in runs]) + "\n"})
+        except OSError as error:
+            print(f"openb: --json: {arguments.json}: cannot be written: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":
