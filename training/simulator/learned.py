@@ -50,6 +50,7 @@ Float32Array = NDArray[np.float32]
 LANES = 64  # nodes whose numbers lie side by side, so that one instruction works on many of them
 WIDTH = 16  # layers are widened to a multiple of it by numbers that are 0
 AT_ONCE = 4  # inputs that are added up at once
+DEVICE_BITS = 7  # a node has fewer devices than this has numbers: extender.cluster.requests.DEVICES_AT_MOST
 CACHE_BYTES = 1 << 30  # at most this is kept of what depends on single nodes
 NOTHING = np.float32(0.0)
 NO_CANDIDATE = np.float32(-np.inf)
@@ -670,7 +671,7 @@ def _context_of(network, pooled, candidates, context):
 
 @entry
 def choose(cache, network, at, room):
-    """The best candidate of all that there are, the first among equals in the order of `placement.list_candidates`.
+    """The best candidate of all that there are, of equals the one that the extender would take (`_key`).
 
     Returns:
         node and device.
@@ -694,7 +695,6 @@ def choose(cache, network, at, room):
                 room.scores[block, lane] = cache.score[at, block, lane]
         for lane in range(LANES):
             best = max(best, room.scores[block, lane])
-    count = cache.group.shape[1]
     chosen, chosen_device, chosen_key = NOWHERE, ANY_DEVICE, -1
     for block in range(blocks):
         if cache.occupied[at, block] == 0:
@@ -707,16 +707,16 @@ def choose(cache, network, at, room):
                 while cache.group[at, row] != group:
                     row += 1
                 device = cache.device[at, lane]
-                key = _key(cache.lanes[at, group, 0] != lane, device, row, count)
+                key = _key(cache.lanes[at, group, 0] != lane, device, row)
                 if chosen == NOWHERE or key < chosen_key:
                     chosen, chosen_device, chosen_key = row, device, key
     return chosen, int(chosen_device)
 
 
 @inner
-def _key(alternative, device, position, count):
-    """Where a candidate stands in the list: the tightest of all nodes first, then by device."""
-    return ((1 + device) * count if alternative else 0) + position
+def _key(alternative, device, row):
+    """What decides among equal scores, as in `extender.decision.rank`: the row, the tightest device, the device."""
+    return (row << DEVICE_BITS) + (1 + device if alternative else 0)
 
 
 @inner
@@ -739,8 +739,7 @@ def _score_block(own, bias, weights, context, scores):
 
 @entry
 def choose_among(cache, network, at, room, found):
-    """`choose`, where only the first `found` nodes of `room.rows` may be taken, in this order."""
-    count = cache.group.shape[1]
+    """`choose`, where only the first `found` nodes of `room.rows` may be taken."""
     with_context = cache.own.shape[0] > 0
     if with_context:
         room.pooled[:] = NOTHING
@@ -765,7 +764,7 @@ def choose_among(cache, network, at, room, found):
                     room.result[unit] = cache.own[lane // LANES, at, unit, lane % LANES] + room.hidden[unit]
                 score = _rectified_sum(network, room.result)
             device = cache.device[at, lane]
-            key = _key(level > 0, device, position, count)
+            key = _key(level > 0, device, row)
             if chosen == NOWHERE or score > best or (score == best and key < chosen_key):
                 best, chosen, chosen_device, chosen_key = score, row, device, key
     return chosen, int(chosen_device)

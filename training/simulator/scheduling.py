@@ -247,7 +247,9 @@ def _play_rule(episode, number, cache, published, ties, generator, around, rows,
 
 
 def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], generator: np.random.Generator) -> None:
-    """Play an episode to its end with a policy. Of equally good candidates the first wins, as in the extender.
+    """Play an episode to its end with a policy.
+
+    Of equally good candidates the one on the first node wins, there the tightest, as in `extender.decision.rank`.
 
     Like kube-scheduler, this asks nobody where there is only one way to place a pod. A policy file with our own network
     is played compiled (`learned`); any other policy is asked decision by decision.
@@ -259,7 +261,7 @@ def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], gener
         generator: preemption draws from it.
 
     Raises:
-        PolicyError: the policy was made for another number of resources.
+        PolicyError: the policy was made for another number of resources, or gives scores that are not finite.
     """
     if isinstance(policy, OnnxPolicy):
         known = len(policy.resources)
@@ -283,7 +285,10 @@ def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], gener
             scores = policy.score_features(placement_features(nodes, request, candidates, tables))
         else:
             scores = policy.scores(nodes, request, candidates)
-        best = int(np.argmax(scores))
+        if not np.isfinite(scores).all():
+            raise PolicyError(f"{policy.name}: {np.sum(~np.isfinite(scores))} of {listed} scores are not finite")
+        equals = np.flatnonzero(scores == scores.max())
+        best = equals[np.argmin(rows[equals])]
         _carry_out(episode, rows[best], devices[best])
 
 
