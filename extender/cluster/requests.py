@@ -9,7 +9,7 @@ Source: k8s.io/component-helpers/resource/helpers.go, k8s.io/kubernetes/pkg/apis
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -212,8 +212,18 @@ def expected_seconds(pod: Pod) -> float:
 def _build(
     pod: Pod, amounts: NanoAmounts, gpus: tuple[int, int], resources: Sequence[str], missing: NanoAmounts
 ) -> PodRequest:
-    nonzero = pod_amounts(pod, missing)
+    nonzero = amounts if _all_say(pod, missing) else pod_amounts(pod, missing)
     return build_request(amounts, gpus, resources, pod.spec.priority or 0, expected_seconds(pod), nonzero)
+
+
+def _all_say(pod: Pod, names: Iterable[str]) -> bool:
+    """Whether every container of the pod says how much it takes of these; most do, and need no second adding up."""
+    for container in (*(pod.spec.containers or ()), *(pod.spec.init_containers or ())):
+        resources = container.resources or ResourceRequirements()
+        said = (resources.requests or {}).keys() | (resources.limits or {}).keys()
+        if not said.issuperset(names):
+            return False
+    return True
 
 
 def _columns(amounts: NanoAmounts, gpu_total_milli: int, resources: Sequence[str]) -> IntArray:
