@@ -69,14 +69,7 @@ def least_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, 
 
     Source: pkg/scheduler/framework/plugins/noderesources/least_allocated.go (every division truncates).
     """
-    total = 0 * candidates.rows
-    weights = 0 * candidates.rows
-    for resource in range(GPU):
-        capacity = nodes.allocatable[candidates.rows, resource]
-        after = nodes.nonzero[candidates.rows, resource] + pod.nonzero[resource]
-        total = total + np.maximum(capacity - after, 0) * MAX_NODE_SCORE // np.maximum(capacity, 1)
-        weights = weights + where(capacity > 0, 1, 0)
-    return total // np.maximum(weights, 1)
+    return _mean_share(nodes, pod, candidates.rows, True)
 
 
 def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
@@ -84,14 +77,7 @@ def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, a
 
     Source: pkg/scheduler/framework/plugins/noderesources/most_allocated.go (every division truncates).
     """
-    total = 0 * candidates.rows
-    weights = 0 * candidates.rows
-    for resource in range(GPU):
-        capacity = nodes.allocatable[candidates.rows, resource]
-        after = nodes.nonzero[candidates.rows, resource] + pod.nonzero[resource]
-        total = total + np.minimum(after, capacity) * MAX_NODE_SCORE // np.maximum(capacity, 1)
-        weights = weights + where(capacity > 0, 1, 0)
-    return total // np.maximum(weights, 1)
+    return _mean_share(nodes, pod, candidates.rows, False)
 
 
 def requested_to_capacity_ratio(
@@ -209,6 +195,18 @@ def normalised(scores: FloatArray) -> FloatArray:
     return spread
 
 
+def _mean_share(nodes: NodeArrays, pod: PodRequest, rows: Any, free: bool) -> Any:
+    total = 0 * rows
+    weights = 0 * rows
+    for resource in range(GPU):
+        capacity = nodes.allocatable[rows, resource]
+        used = np.minimum(nodes.nonzero[rows, resource] + pod.nonzero[resource], capacity)
+        part = capacity - used if free else used
+        total = total + part * MAX_NODE_SCORE // np.maximum(capacity, 1)
+        weights = weights + where(capacity > 0, 1, 0)
+    return total // np.maximum(weights, 1)
+
+
 def _balance(nodes: NodeArrays, pod: PodRequest, rows: Any, times: int) -> Any:
     cpu_capacity = nodes.allocatable[rows, CPU]
     memory_capacity = nodes.allocatable[rows, MEMORY]
@@ -239,6 +237,7 @@ NORMALISED = ("best-fit",)
 NEEDS_TYPICAL_PODS = ("fgd",)
 
 COMPILABLE: tuple[Any, ...] = (
+    _mean_share,
     _balance,
     fgd_score,
     random_choice,
