@@ -21,12 +21,13 @@ import numpy as np
 
 from extender.placement import list_candidates
 from extender.policies.base import Policy
+from training.processes import stop
 from training.replay.manifests import Manifest, node_manifest, node_name, pod_manifest
 from training.simulator.scheduling import SchedulerArguments, play_policy, prepare
 from training.simulator.state import NOW, pod_request_of
 from training.workloads.base import Workload
 
-START_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 30.0, 10.0, 10.0
+START_SECONDS, ANSWER_SECONDS = 30.0, 10.0
 
 
 class AskError(RuntimeError):
@@ -124,12 +125,7 @@ def running_extender(policy_file: Path, cluster_file: Path) -> Iterator[str]:
             yield _address(process, log)
         finally:
             alarm.cancel()
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
 
 
 def _address(process: "subprocess.Popen[str]", log: IO[str]) -> str:

@@ -8,19 +8,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from extender.features import feature_count
 from extender.fragmentation import fragmentation_tables
+from training.processes import stop
 from training.simulator.learned import blank_network, play_network
 from training.simulator.scheduling import SchedulerArguments, play, prepare
 from training.workloads.base import Workload
 from training.workloads.selection import WorkloadArguments, draw, load_population
 
 COMPILES_AT_MOST_SECONDS = 600.0
-STOP_SECONDS = 10.0
 
 
 @contextmanager
@@ -29,18 +29,10 @@ def compiling_ahead() -> Iterator[None]:
     process = subprocess.Popen([sys.executable, "-m", "training.simulator.ahead"], stdout=subprocess.DEVNULL)
     try:
         yield
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(COMPILES_AT_MOST_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        process.wait()
+        stop(process)
 
 
 def _small_workload() -> Workload:

@@ -13,6 +13,7 @@ of the groups.
 `network_of` reads the graph that `training.export` writes; any other graph is played by ONNX Runtime (`scheduling`).
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,6 +153,7 @@ _WITH_CONTEXT = [*_EMBED, *_CONTEXT, *_SCORE]
 _DEFAULTS = {"alpha": 1.0, "beta": 1.0, "transA": 0, "noop_with_empty_axes": 0}  # these say nothing
 
 
+@lru_cache(maxsize=8)  # every episode of an evaluation asks again
 def network_of(content: bytes) -> Network | None:
     """The weights in a policy file.
 
