@@ -2,8 +2,8 @@
 
 Each candidate is embedded by one shared network; the mean and the maximum over the candidates describe the choice as a
 whole; a head scores each candidate in that context. Permuting the candidates permutes the scores, and no layer knows
-how many there are, so a network trained on a few dozen nodes serves thousands. `ScoreNetwork` is what is exported;
-`ValueHead` helps to train it and is left behind. The score network's layers end in ReLU, not tanh: serving and the
+how many there are, so a network trained on a few dozen nodes serves thousands. `ScoreNetwork` is what is exported, and
+`score_network` is where everyone gets it from; `ValueHead` helps to train it and is left behind. The score network's layers end in ReLU, not tanh: serving and the
 simulator (`simulator.learned`) spend their time there, and a maximum with 0 costs a tenth of it.
 """
 
@@ -61,6 +61,11 @@ class ScoreNetwork(nn.Module):
         if self.pooled_context:
             hidden = hidden + self.context(pool(embedded, mask)).unsqueeze(1)
         return self.score(torch.relu(hidden)).squeeze(-1)
+
+
+def score_network(features: int, arguments: NetworkArguments) -> ScoreNetwork:
+    """The score network that the arguments ask for, for candidates of F = `features` features."""
+    return ScoreNetwork(features, arguments)
 
 
 class ValueHead(nn.Module):

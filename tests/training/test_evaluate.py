@@ -25,7 +25,7 @@ from training.evaluate import (
 )
 from training.evaluation.runner import EvaluationArguments
 from training.export import export_policy
-from training.networks import NetworkArguments, ScoreNetwork
+from training.networks import NetworkArguments, score_network
 from training.simulator.scheduling import SchedulerArguments
 from training.workloads.base import BASE_RESOURCES
 from training.workloads.selection import WorkloadArguments
@@ -222,7 +222,7 @@ def policy_file(path: Path, resources: tuple[str, ...] = BASE_RESOURCES) -> Path
     """An untrained policy."""
     path.parent.mkdir(parents=True, exist_ok=True)
     export_policy(
-        ScoreNetwork(len(feature_names(resources)), NetworkArguments()),
+        score_network(len(feature_names(resources)), NetworkArguments()),
         path,
         resources=resources,
         typical=typical_of((4000, 1, 1000, 1.0)),

@@ -13,7 +13,7 @@ from extender.policies.onnx import MAX_BYTES, OnnxPolicy, load_policy
 from tests.clusters import typical_of
 from training import export
 from training.export import IR_VERSION, OPSET, add_evaluation, check_parity, export_policy, weights_digest
-from training.networks import NetworkArguments, ScoreNetwork
+from training.networks import NetworkArguments, ScoreNetwork, score_network
 
 RESOURCES = ("cpu", "memory", "gpu", "example.com/licences")
 FEATURES = len(feature_names(RESOURCES))
@@ -24,7 +24,7 @@ PATH = re.compile(rb"(?<![\w.-])/(?:root|home|usr|work|tmp|opt|private|Users)\b|
 
 def network_of(seed: int) -> ScoreNetwork:
     torch.manual_seed(seed)
-    network = ScoreNetwork(FEATURES, NetworkArguments())
+    network = score_network(FEATURES, NetworkArguments())
     nn.init.orthogonal_(network.score.weight)  # scores that differ visibly
     return network
 
@@ -185,7 +185,7 @@ def test_an_evaluation_is_added_without_touching_the_weights(network, tmp_path):
 
 def test_a_network_too_large_for_a_policy_is_not_written(tmp_path):
     torch.manual_seed(0)
-    large = ScoreNetwork(FEATURES, NetworkArguments(hidden=300))
+    large = score_network(FEATURES, NetworkArguments(hidden=300))
     with pytest.raises(ValueError, match=r"a policy has at most 1048576; lower network\.hidden"):
         export_to(tmp_path / "policy.onnx", large)
     assert not (tmp_path / "policy.onnx").exists()

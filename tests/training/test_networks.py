@@ -5,15 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from training.networks import NetworkArguments, ScoreNetwork, ValueHead, pool
+from training.networks import NetworkArguments, ScoreNetwork, ValueHead, pool, score_network
 
 FEATURES, CLUSTER = 7, 5
 BOTH = pytest.mark.parametrize("pooled_context", [True, False])
 
 
-def score_network(pooled_context: bool = True) -> ScoreNetwork:
+def network_of(pooled_context: bool = True) -> ScoreNetwork:
     torch.manual_seed(0)
-    network = ScoreNetwork(FEATURES, NetworkArguments(hidden=16, pooled_context=pooled_context))
+    network = score_network(FEATURES, NetworkArguments(hidden=16, pooled_context=pooled_context))
     nn.init.orthogonal_(network.score.weight)  # scores that differ visibly
     return network.eval()
 
@@ -38,7 +38,7 @@ def padded(candidates: torch.Tensor, padding: int, fill: float) -> tuple[torch.T
 @given(order=st.permutations(range(9)))
 @torch.no_grad()
 def test_permuting_the_candidates_permutes_the_scores(pooled_context, order):
-    network, candidates = score_network(pooled_context), candidates_of(9)
+    network, candidates = network_of(pooled_context), candidates_of(9)
     torch.testing.assert_close(network(candidates)[:, order], network(candidates[:, order]))
 
 
@@ -46,7 +46,7 @@ def test_permuting_the_candidates_permutes_the_scores(pooled_context, order):
 @pytest.mark.parametrize("fill", [0.0, 5.0, -1e6])
 @torch.no_grad()
 def test_padding_has_no_influence_on_scores(pooled_context, fill):
-    network, candidates = score_network(pooled_context), candidates_of(6)
+    network, candidates = network_of(pooled_context), candidates_of(6)
     scores = network(*padded(candidates, 10, fill))[:, :6]
     torch.testing.assert_close(scores, network(candidates))
 
@@ -55,21 +55,21 @@ def test_padding_has_no_influence_on_scores(pooled_context, fill):
 @pytest.mark.parametrize("count", [1, 2, 64, 5000])
 @torch.no_grad()
 def test_any_number_of_candidates_gets_a_score_each(pooled_context, count):
-    scores = score_network(pooled_context)(candidates_of(count))
+    scores = network_of(pooled_context)(candidates_of(count))
     assert scores.shape == (1, count)
     assert torch.isfinite(scores).all()
 
 
 @torch.no_grad()
 def test_a_cluster_of_more_equal_nodes_gets_the_same_scores():
-    network, candidates = score_network(), candidates_of(8)
+    network, candidates = network_of(), candidates_of(8)
     torch.testing.assert_close(network(candidates.repeat(1, 100, 1))[:, :8], network(candidates))
 
 
 @BOTH
 @torch.no_grad()
 def test_only_with_context_do_the_other_candidates_matter(pooled_context):
-    network = score_network(pooled_context)
+    network = network_of(pooled_context)
     first, second = candidates_of(3), candidates_of(3, seed=1)
     second[:, 0] = first[:, 0]
     assert torch.equal(network(first)[:, 0], network(second)[:, 0]) == (not pooled_context)
@@ -77,7 +77,7 @@ def test_only_with_context_do_the_other_candidates_matter(pooled_context):
 
 @torch.no_grad()
 def test_decisions_of_a_batch_do_not_mix():
-    network, batch = score_network(), torch.cat([candidates_of(4, seed) for seed in range(3)])
+    network, batch = network_of(), torch.cat([candidates_of(4, seed) for seed in range(3)])
     together = network(batch)
     for index in range(3):
         torch.testing.assert_close(together[index : index + 1], network(batch[index : index + 1]))
@@ -86,7 +86,7 @@ def test_decisions_of_a_batch_do_not_mix():
 @torch.no_grad()
 def test_a_new_network_prefers_next_to_nothing():
     torch.manual_seed(0)
-    scores = ScoreNetwork(FEATURES, NetworkArguments())(candidates_of(20))
+    scores = score_network(FEATURES, NetworkArguments())(candidates_of(20))
     assert scores.max() - scores.min() < 0.1
 
 

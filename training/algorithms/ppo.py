@@ -18,7 +18,7 @@ from sb3_contrib.common.maskable.policies import MaskableMultiInputActorCriticPo
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from training.networks import NetworkArguments, ScoreNetwork, ValueHead
+from training.networks import NetworkArguments, ScoreNetwork, ValueHead, score_network
 from training.vecenv import BatchedVecEnv
 
 Schedule = Callable[[float], float]
@@ -51,7 +51,7 @@ class ScorePolicy(MaskableMultiInputActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         spaces = self.observation_space.spaces  # type: ignore[attr-defined]
         features = spaces["candidates"].shape[1]
-        self.score_network = ScoreNetwork(features, self._network_arguments)
+        self.score_network = score_network(features, self._network_arguments)
         self.value_head = ValueHead(features, spaces["cluster"].shape[0], self._network_arguments)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 

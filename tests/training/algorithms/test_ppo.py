@@ -92,7 +92,8 @@ def test_one_place_is_left_where_there_is_no_candidate_at_all():
 def test_what_is_no_candidate_has_probability_0_and_is_never_chosen(observations):
     policy, given = learner().policy, tensors(observations)
     with torch.no_grad():
-        nn.init.normal_(policy.score_network.score.weight, std=10.0)  # a policy that has learned to prefer something
+        for weights_of_layer in policy.score_network.parameters():  # a policy that has learned to prefer something
+            nn.init.normal_(weights_of_layer, std=1.0)
         probabilities = policy.get_distribution(given).distribution.probs
         chosen = [policy.forward(given)[0] for _ in range(200)]
     padding = given["mask"] == 0

@@ -20,7 +20,7 @@ from tests.policy_files import policy_file
 from tests.training.small_workloads import Pod, workload_of, workloads
 from training.benchmarks.openb import read_mix
 from training.export import export_policy
-from training.networks import NetworkArguments, ScoreNetwork
+from training.networks import NetworkArguments, score_network
 from training.simulator import learned
 from training.simulator.learned import choose, network_of, play_network, refresh
 from training.simulator.scheduling import SchedulerArguments, play_policy, prepare
@@ -68,7 +68,7 @@ def policy_of(folder: Path, pooled_context: bool, hidden: int = 32, workload=Non
     key = (pooled_context, hidden)
     if key not in _FILES:
         torch.manual_seed(3)
-        network = ScoreNetwork(FEATURES, NetworkArguments(hidden=hidden, pooled_context=pooled_context))
+        network = score_network(FEATURES, NetworkArguments(hidden=hidden, pooled_context=pooled_context))
         nn.init.orthogonal_(network.score.weight)  # scores that differ visibly
         typical = workloads_typical()
         path = folder / f"{pooled_context}-{hidden}.onnx"
