@@ -3,8 +3,9 @@
 Each candidate is embedded by one shared network; the mean and the maximum over the candidates describe the choice as a
 whole; a head scores each candidate in that context. Permuting the candidates permutes the scores, and no layer knows
 how many there are, so a network trained on a few dozen nodes serves thousands. `ScoreNetwork` is what is exported, and
-`score_network` is where everyone gets it from; `ValueHead` helps to train it and is left behind. The score network's layers end in ReLU, not tanh: serving and the
-simulator (`simulator.learned`) spend their time there, and a maximum with 0 costs a tenth of it.
+`score_network` is where everyone gets it from; `ValueHead` helps to train it and is left behind. The score network's
+layers end in ReLU, not tanh: serving and the simulator (`simulator.learned`) spend their time there, and a maximum with
+0 costs a tenth of it.
 """
 
 from dataclasses import dataclass
