@@ -30,7 +30,8 @@ class Settings(BaseSettings):
         "e.g. heuristic:best-fit"
     )
     fallback: str = Field(
-        default="least-allocated", description="heuristic that answers when the policy fails; see --policy for names"
+        default="least-allocated",
+        description="heuristic that answers when the policy fails; fgd takes the typical pods of the policy file",
     )
     kubeconfig: Path | None = Field(
         default=None,

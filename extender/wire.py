@@ -37,6 +37,12 @@ class ObjectMeta(Struct, rename="camel", gc=False):
     annotations: dict[str, str] | None = None
 
 
+class NodeMeta(ObjectMeta, rename="camel", gc=False):
+    """metav1.ObjectMeta with what is read of a node's; nobody reads the labels of pods."""
+
+    labels: dict[str, str] | None = None
+
+
 class ResourceRequirements(Struct, rename="camel", gc=False):
     """v1.ResourceRequirements, of a container or of a whole pod."""
 
@@ -85,7 +91,7 @@ class NodeStatus(Struct, rename="camel", gc=False):
 class Node(Struct, rename="camel", gc=False):
     """v1.Node."""
 
-    metadata: ObjectMeta = field(default_factory=ObjectMeta)
+    metadata: NodeMeta = field(default_factory=NodeMeta)
     status: NodeStatus = field(default_factory=NodeStatus)
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from extender.cluster.assume import Assumptions
-from extender.cluster.requests import bound_pod_request, has_ended, node_capacity
+from extender.cluster.requests import bound_pod_request, gpu_model, has_ended, node_capacity
 from extender.cluster.state import ClusterState
 from extender.placement import IntArray, PodRequest
 from extender.wire import Node, ObjectMeta, Pod
@@ -33,6 +33,7 @@ class NodeSeen(NamedTuple):
     name: str
     allocatable: IntArray
     devices: int
+    model: str
     version: int | None
     listed: bool
 
@@ -83,7 +84,8 @@ def version_of(metadata: ObjectMeta) -> int | None:
 def seen_node(node: Node, resources: Sequence[str], listed: bool) -> NodeSeen:
     """The event of a node; raises QuantityError."""
     allocatable, devices = node_capacity(node, resources)
-    return NodeSeen(node.metadata.name, allocatable, devices, version_of(node.metadata), listed)
+    model = gpu_model(node.metadata.labels)
+    return NodeSeen(node.metadata.name, allocatable, devices, model, version_of(node.metadata), listed)
 
 
 def seen_pod(pod: Pod, resources: Sequence[str], listed: bool) -> PodSeen:
@@ -121,7 +123,7 @@ class ClusterFeed:
                     self._pod_seen(event)
                 case NodeSeen():
                     if self._versions[Kind.NODES].admit(event.name, event.version, event.listed):
-                        self._state.put_node(event.name, event.allocatable, event.devices)
+                        self._state.put_node(event.name, event.allocatable, event.devices, event.model)
                 case Gone():
                     self._gone(event)
                 case Listed():

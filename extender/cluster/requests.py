@@ -32,6 +32,11 @@ DEVICE_RESOURCE = "nvidia.com/gpu"
 SHARE_RESOURCE = "stowage.dev/gpu-milli"
 EXPECTED_SECONDS_ANNOTATION = "stowage.dev/expected-seconds"
 BASE_RESOURCES = (CPU_NAME, MEMORY_NAME, GPU_NAME)
+MODEL_LABELS = (  # GPU feature discovery's, then those of two clouds' node pools
+    "nvidia.com/gpu.product",
+    "cloud.google.com/gke-accelerator",
+    "k8s.amazonaws.com/accelerator",
+)
 AMOUNT_AT_MOST = 2**53  # of one pod or node; beyond all machines, and a thousand of them still add up in an int64
 DEVICES_ASKED_AT_MOST = 2**40
 DEVICES_AT_MOST = 62  # what a pod took is a bit mask in an int64; real nodes have 16 at most
@@ -195,6 +200,11 @@ def node_capacity(node: Node, resources: Sequence[str]) -> tuple[IntArray, int]:
     whole, milli = _devices_and_milli(amounts)
     devices = min(whole + milli // WHOLE_DEVICE_MILLI, DEVICES_AT_MOST)
     return _columns(amounts, devices * WHOLE_DEVICE_MILLI, resources), devices
+
+
+def gpu_model(labels: Mapping[str, str] | None) -> str:
+    """The GPU model that a node's labels name, the first of `MODEL_LABELS` that says one; empty where none does."""
+    return next((labels[label] for label in MODEL_LABELS if labels.get(label)), "") if labels else ""
 
 
 def expected_seconds(pod: Pod) -> float:

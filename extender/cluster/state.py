@@ -27,6 +27,7 @@ from extender.placement import (
 )
 
 UNKNOWN_ROW = -1
+UNKNOWN_MODEL = ""
 _FIRST_ROWS = 64
 _FIRST_DEVICES = 1
 
@@ -57,6 +58,8 @@ class ClusterState:
     Attributes:
         resources: names of the columns.
         arrays: the rows; unused rows are zero and in no candidate list. Growing replaces it, so do not keep it.
+        models: names of the GPU models seen so far, in the order of their numbers in `arrays.model`; number 0 is
+            `UNKNOWN_MODEL`. A name keeps its number, so the tuple is replaced only when a new name is appended.
         generation: (N,) int64, counts the changes of a row, also across its reuse.
         pods: by uid, what is on nodes, known or not.
     """
@@ -64,6 +67,7 @@ class ClusterState:
     def __init__(self, resources: tuple[str, ...]) -> None:
         self.resources = resources
         self.arrays = _unused(_FIRST_ROWS, len(resources), _FIRST_DEVICES)
+        self.models: tuple[str, ...] = (UNKNOWN_MODEL,)
         self.generation: NDArray[np.int64] = np.zeros(_FIRST_ROWS, dtype=np.int64)
         self.pods: dict[str, PlacedPod] = {}
         self._row_of: dict[str, int] = {}
@@ -102,13 +106,15 @@ class ClusterState:
         """Rows of the nodes, (len(nodes),) int64, `UNKNOWN_ROW` for each that is not known."""
         return np.fromiter(map(self._row_of.get, nodes, repeat(UNKNOWN_ROW)), dtype=np.int64, count=len(nodes))
 
-    def put_node(self, node: str, allocatable: IntArray, devices: int) -> None:
+    def put_node(self, node: str, allocatable: IntArray, devices: int, model: str = UNKNOWN_MODEL) -> None:
         """Add the node, or take over what it offers now; pods that are on it stay counted.
 
         Args:
             allocatable: (R,) int64.
             devices: number of GPUs.
+            model: name of their model.
         """
+        number = self._model_number(model)
         row = self._row_of.get(node)
         if row is None:
             row = self._take_row()
@@ -119,9 +125,10 @@ class ClusterState:
         elif devices != self._device_count(row):
             self._set_devices(row, devices)
             self._repack(node, row)
-        elif np.array_equal(self.arrays.allocatable[row], allocatable):
+        elif number == self.arrays.model[row] and np.array_equal(self.arrays.allocatable[row], allocatable):
             return  # kubelets report every few minutes, mostly what they reported before
         self.arrays.allocatable[row] = allocatable
+        self.arrays.model[row] = number
         self.generation[row] += 1
 
     def remove_node(self, node: str) -> bool:
@@ -133,6 +140,7 @@ class ClusterState:
             pod = self.pods[uid]
             pod.row, pod.taken = UNKNOWN_ROW, 0
         self.arrays.allocatable[row] = 0
+        self.arrays.model[row] = 0
         self._clear(row)
         self.arrays.device_free[row] = ABSENT_DEVICE
         self.generation[row] += 1
@@ -207,6 +215,11 @@ class ClusterState:
     def _clear(self, row: int) -> None:
         for array in (self.arrays.requested, self.arrays.nonzero, self.arrays.gpu_pods):
             array[row] = 0
+
+    def _model_number(self, model: str) -> int:
+        if model not in self.models:  # a cluster has a handful
+            self.models = (*self.models, model)
+        return self.models.index(model)
 
     def _device_count(self, row: int) -> int:
         return int(np.count_nonzero(self.arrays.device_free[row] != ABSENT_DEVICE))

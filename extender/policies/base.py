@@ -4,7 +4,8 @@ A trained policy and a hand-written rule answer the same question from the same 
 and the evaluation can put any of them in the other's place. Scores are floats; only `decision` ranks them.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,19 @@ class Policy(Protocol):
 
         Returns:
             (K,), one score per candidate, higher is better, finite.
+        """
+        ...
+
+
+@runtime_checkable
+class ModelAware(Policy, Protocol):
+    """A policy that knows GPU models by name, and has to be told what the numbers in `NodeArrays.model` stand for."""
+
+    def for_models(self, models: Sequence[str]) -> Policy:
+        """The same policy for nodes with these models.
+
+        Args:
+            models: names, in the order of the numbers; the empty name stands for a model that is not known.
         """
         ...
 

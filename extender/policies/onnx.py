@@ -5,6 +5,7 @@ features, resources and typical pods it was trained with. `training.export` writ
 with this extender's features is refused with the field that differs.
 """
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +112,8 @@ class OnnxPolicy:
         content: the file.
         digest: SHA-256 of the file.
         metadata: what the file says about itself.
-        tables: the workload's typical pods, which the fragmentation features are measured against.
+        tables: the workload's typical pods, which the fragmentation features are measured against; until
+            `for_models` names the GPU models, for nodes of which none is known.
     """
 
     def __init__(self, name: str, content: bytes) -> None:
@@ -139,6 +141,12 @@ class OnnxPolicy:
     def resources(self) -> tuple[str, ...]:
         """Names of the resources, in the order of the node arrays."""
         return self.metadata.resources
+
+    def for_models(self, models: Sequence[str]) -> "OnnxPolicy":
+        """The same policy, with the same session, for nodes with these GPU models; see `base.ModelAware`."""
+        bound = copy.copy(self)
+        bound.tables = fragmentation_tables(self.metadata.typical(models))
+        return bound
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
         """Score the candidates; (K,) float32."""

@@ -1,12 +1,13 @@
 """Which policy is served: a file written by training, or a hand-written rule."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from extender.cluster.requests import BASE_RESOURCES
 from extender.policies.base import Policy, PolicyError
-from extender.policies.heuristics import HEURISTICS
-from extender.policies.onnx import load_policy
+from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS, Heuristic
+from extender.policies.onnx import ANY_MODEL, OnnxPolicy, PolicyMetadata, load_policy
 from extender.settings import HEURISTIC_PREFIX
 
 
@@ -26,6 +27,18 @@ class ServedPolicy(NamedTuple):
     policy: Policy
 
 
+class FittedHeuristic(Heuristic):
+    """A rule that needs typical pods, with those of a policy file."""
+
+    def __init__(self, name: str, metadata: PolicyMetadata, models: Sequence[str] = ANY_MODEL) -> None:
+        super().__init__(name, metadata.typical(models))
+        self._metadata = metadata
+
+    def for_models(self, models: Sequence[str]) -> "FittedHeuristic":
+        """The same rule for nodes with these GPU models; see `base.ModelAware`."""
+        return FittedHeuristic(self.name, self._metadata, models)
+
+
 def choose_policy(setting: str) -> ServedPolicy:
     """Load the policy that a setting names: a file, or `heuristic:NAME`.
 
@@ -39,12 +52,23 @@ def choose_policy(setting: str) -> ServedPolicy:
     return ServedPolicy(loaded.name, loaded.digest, loaded.resources, loaded)
 
 
-def choose_heuristic(name: str) -> Policy:
+def choose_heuristic(name: str, served: Policy | None = None) -> Policy:
     """The hand-written rule of that name.
 
+    Args:
+        name: of the rule.
+        served: the policy beside it; if it is a policy file, its typical pods serve rules that need some.
+
     Raises:
-        PolicyError: there is none.
+        PolicyError: there is none, or it needs typical pods.
     """
+    if name in NEEDS_TYPICAL_PODS:
+        if isinstance(served, OnnxPolicy) and served.metadata.typical_pods:
+            return FittedHeuristic(name, served.metadata)
+        raise PolicyError(
+            f"the heuristic {name!r} needs the workload's typical pods: expected a policy file that has some"
+        )
     if name not in HEURISTICS:
-        raise PolicyError(f"no heuristic is named {name!r}: expected one of {', '.join(sorted(HEURISTICS))}")
+        known = ", ".join(sorted({*HEURISTICS, *NEEDS_TYPICAL_PODS}))
+        raise PolicyError(f"no heuristic is named {name!r}: expected one of {known}")
     return HEURISTICS[name]

@@ -65,7 +65,7 @@ class Extender:
             PolicyError: the policy or the fallback cannot be served.
         """
         served = choose_policy(settings.policy)
-        ladder = ((Rung.POLICY, served.policy), (Rung.HEURISTIC, choose_heuristic(settings.fallback)))
+        ladder = ((Rung.POLICY, served.policy), (Rung.HEURISTIC, choose_heuristic(settings.fallback, served.policy)))
         self.http_address = ""
         self.grpc_address = ""
         self._settings = settings

@@ -15,7 +15,7 @@ from extender.cluster.feed import ClusterFeed
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
 from extender.decision import NO_RANKING, Decision, Rung
 from extender.placement import PodRequest
-from extender.policies.base import Policy
+from extender.policies.base import ModelAware, Policy
 from extender.telemetry.decision_log import DecisionLog, DecisionRecord
 from extender.telemetry.metrics import Metrics
 
@@ -73,6 +73,8 @@ class Scorer:
         self._assumptions = assumptions
         self._feed = feed
         self._ladder = tuple(ladder)
+        self._models: tuple[str, ...] = ()  # those that the policies in `_bound` know
+        self._bound = self._ladder
         self._metrics = metrics
         self._decision_log = decision_log
         self._quiet_until = float("-inf")
@@ -106,7 +108,7 @@ class Scorer:
                     f"none of the {len(names)} nodes asked about is known, the first is {names[0]!r}: expected nodes "
                     f"of the cluster that is watched, which has {len(self._state)}"
                 )
-        made = decision.decide(self._state, self._ladder, request, known)
+        made = decision.decide(self._state, self._ladder_for_models(), request, known)
         if made.failures:
             self._report_failures(made, started)
         if made.ranking.rows.shape[0]:
@@ -129,6 +131,16 @@ class Scorer:
         lacking = decision.lacking_devices(self._state, request, rows).nonzero()[0].tolist()
         self._metrics.filtered_nodes.inc(len(lacking))
         return {names[at]: decision.describe_lack(self._state, request, int(rows[at])) for at in lacking}
+
+    def _ladder_for_models(self) -> Sequence[tuple[Rung, Policy]]:
+        """The policies, for the GPU models that have been seen by now; a new model is rare, and costs a millisecond."""
+        if self._models is not self._state.models:
+            self._models = self._state.models
+            self._bound = tuple(
+                (rung, policy.for_models(self._models) if isinstance(policy, ModelAware) else policy)
+                for rung, policy in self._ladder
+            )
+        return self._bound
 
     def _make_way(self, uid: str) -> None:
         """The same pod asks again: what we assumed about it did not come true, and it must not compete with itself."""

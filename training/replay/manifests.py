@@ -6,6 +6,7 @@ up in one column of kube-scheduler's own accounting.
 
 from typing import Any
 
+from extender.cluster.requests import MODEL_LABELS
 from extender.placement import CPU, GPU, MEMORY, IntArray
 from training.workloads.base import Workload
 
@@ -37,10 +38,15 @@ def quantities(resources: tuple[str, ...], amounts: IntArray) -> dict[str, str]:
 def node_manifest(workload: Workload, row: int) -> Manifest:
     """The node of this row, ready."""
     amounts = quantities(workload.resources, workload.allocatable[row]) | {"pods": PODS_PER_NODE}
+    model = workload.models[workload.model[row]]
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": node_name(row), "uid": f"uid-{node_name(row)}"},
+        "metadata": {
+            "name": node_name(row),
+            "uid": f"uid-{node_name(row)}",
+            "labels": {MODEL_LABELS[0]: model} if model else {},
+        },
         "status": {"allocatable": amounts, "capacity": amounts},
     }
 

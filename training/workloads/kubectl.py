@@ -13,7 +13,7 @@ constraints evaluated as kube-scheduler does (`constraints`), with these reading
 - What the API server has already forgotten is not there: finished pods are garbage-collected, so the files are biased
   towards long-running ones unless they are printed often enough and joined.
 - Pods of DaemonSets and static pods belong to their node: what they request is taken off it, and they do not arrive.
-- The GPU model is the node's label `nvidia.com/gpu.product` or one of its like (`MODEL_LABELS`).
+- The GPU model is the node's label `nvidia.com/gpu.product` or one of its like (`requests.MODEL_LABELS`).
 """
 
 from collections import Counter
@@ -36,11 +36,6 @@ from training.workloads.kubernetes_objects import RecordedNode, RecordedPod, Sel
 from training.workloads.tables import LARGEST, TraceError
 
 NODE_FILE, POD_FILE = "nodes.json", "pods.json"
-MODEL_LABELS = (  # GPU feature discovery's, then those of two clouds' node pools
-    "nvidia.com/gpu.product",
-    "cloud.google.com/gke-accelerator",
-    "k8s.amazonaws.com/accelerator",
-)
 UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", effect="NoSchedule")
 OWNERS_TIED_TO_A_NODE = frozenset({"DaemonSet", "Node"})  # a static pod's owner is its node
 PODS_RESOURCE = "pods"
@@ -154,8 +149,7 @@ def place_of(node: RecordedNode) -> Place:
     taints = [Taint(taint.key, taint.value, taint.effect) for taint in node.spec.taints or ()]
     if node.spec.unschedulable:
         taints.append(UNSCHEDULABLE)
-    model = next((labels[label] for label in MODEL_LABELS if labels.get(label)), "")
-    return Place(node.metadata.name, model, labels, tuple(taints))
+    return Place(node.metadata.name, requests.gpu_model(labels), labels, tuple(taints))
 
 
 def constraint_of(pod: RecordedPod) -> Constraint:

@@ -238,3 +238,20 @@ def test_a_fresh_list_after_missed_events_gives_the_truth(
     if f"uid-{assumed}1" in bench.assumptions:
         recount["n"] += 500
     assert bench.cpu() == recount
+
+
+def test_a_nodes_label_says_its_gpu_model_until_another_label_does() -> None:
+    bench = Bench()
+
+    def labelled(version: int, **labels: str) -> NodeSeen:
+        made = node("n", gpus="1", version=version)
+        made["metadata"]["labels"] = {"zone": "a", **labels}
+        return seen_node(wire.decode_node(json.dumps(made).encode()), BASE_RESOURCES, False)
+
+    for version, labels, model in (
+        (1, {"nvidia.com/gpu.product": "Tesla-T4"}, "Tesla-T4"),
+        (2, {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB"}, "NVIDIA-A100-SXM4-40GB"),
+        (3, {}, ""),
+    ):
+        bench.take(labelled(version, **labels))
+        assert bench.state.models[bench.state.arrays.model[bench.state.row_of("n")]] == model

@@ -13,6 +13,7 @@ from extender.cluster.requests import (
     bound_pod_request,
     build_request,
     expected_seconds,
+    gpu_model,
     has_ended,
     node_capacity,
     pod_request,
@@ -371,3 +372,18 @@ def test_a_nodes_devices_are_its_gpus_and_its_whole_thousands_of_gpu_milli(
 
     assert count == devices
     np.testing.assert_array_equal(allocatable, [8000, 32 * GIB, devices * 1000])
+
+
+@pytest.mark.parametrize(
+    ("labels", "model"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"kubernetes.io/hostname": "n"}, ""),
+        ({"k8s.amazonaws.com/accelerator": "nvidia-tesla-v100"}, "nvidia-tesla-v100"),
+        ({"cloud.google.com/gke-accelerator": "nvidia-l4", "nvidia.com/gpu.product": "NVIDIA-L4"}, "NVIDIA-L4"),
+        ({"nvidia.com/gpu.product": "", "cloud.google.com/gke-accelerator": "nvidia-l4"}, "nvidia-l4"),
+    ],
+)
+def test_the_gpu_model_is_what_the_first_label_says_that_names_one(labels: dict[str, str] | None, model: str) -> None:
+    assert gpu_model(labels) == model

@@ -346,3 +346,61 @@ def test_policies_see_as_many_rows_as_there_have_been_nodes() -> None:
     assert {len(array) for array in state.nodes} == {5}
     state.nodes.requested[3, 0] = 7
     assert state.arrays.requested[3, 0] == 7
+
+
+def model_of(state: ClusterState, node: str) -> str:
+    return state.models[state.arrays.model[state.row_of(node)]]
+
+
+def test_gpu_models_are_numbered_as_they_are_first_seen_and_none_is_number_0() -> None:
+    state = ClusterState(RESOURCES)
+    for name, model in (("a", "T4"), ("b", ""), ("c", "A100"), ("d", "T4")):
+        state.put_node(name, capacity(devices=1), 1, model)
+    assert state.models == ("", "T4", "A100")
+    assert state.nodes.model.tolist()[:4] == [1, 0, 2, 1]
+
+
+def test_a_node_that_is_relabelled_has_another_model_and_keeps_its_pods() -> None:
+    state = ClusterState(RESOURCES)
+    state.put_node("a", capacity(devices=1), 1, "T4")
+    state.put_pod("u", "a", request(500, 0, 1, 300))
+    generation = state.generation[state.row_of("a")]
+
+    state.put_node("a", capacity(devices=1), 1, "A100")
+
+    assert model_of(state, "a") == "A100"
+    assert devices_free(state, "a") == [700]
+    assert state.generation[state.row_of("a")] == generation + 1
+
+
+def test_a_node_that_loses_its_label_is_of_no_known_model() -> None:
+    state = ClusterState(RESOURCES)
+    state.put_node("a", capacity(devices=1), 1, "T4")
+    state.put_node("a", capacity(devices=1), 1)
+    assert model_of(state, "a") == ""
+
+
+def test_the_same_report_of_a_node_changes_nothing_and_leaves_the_list_of_models_alone() -> None:
+    state = ClusterState(RESOURCES)
+    state.put_node("a", capacity(devices=1), 1, "T4")
+    generation, models = state.generation[state.row_of("a")], state.models
+    state.put_node("a", capacity(devices=1), 1, "T4")
+    assert state.generation[state.row_of("a")] == generation
+    assert state.models is models
+
+
+def test_the_model_of_a_node_that_left_is_not_inherited() -> None:
+    state = ClusterState(RESOURCES)
+    state.put_node("a", capacity(devices=1), 1, "T4")
+    row = state.row_of("a")
+    state.remove_node("a")
+    assert state.arrays.model[row] == 0
+    state.put_node("b", capacity(devices=1), 1)
+    assert (state.row_of("b"), model_of(state, "b")) == (row, "")
+
+
+def test_models_survive_when_the_arrays_grow() -> None:
+    state = ClusterState(RESOURCES)
+    for number in range(100):
+        state.put_node(f"n{number}", capacity(devices=number % 5), number % 5, f"model-{number % 3}")
+    assert [model_of(state, f"n{number}") for number in range(100)] == [f"model-{number % 3}" for number in range(100)]

@@ -67,6 +67,25 @@ def test_a_node_whose_gpu_model_is_not_known_suits_every_typical_pod():
     assert typical_on("", "V100") == [[True, True], [True, False], [True, False]]
 
 
+@given(nodes=clusters(models=3), pod=pods())
+def test_a_policy_told_of_the_gpu_models_measures_typical_pods_against_them(nodes, pod):
+    records = tuple(TypicalPodRecord(1000, 1, 500, 1 / 3, gpu_models) for gpu_models in ((), ("A100",), ("A100", "T4")))
+    properties = metadata_of(typical_pods=records).to_properties()
+    policy = OnnxPolicy("weighted", policy_file(np.random.default_rng(0).random(FEATURES), properties=properties))
+    models = ("", "T4", "A100")
+    candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
+    tables = fragmentation_tables(policy.metadata.typical(models))
+    wanted = policy.score_features(placement_features(nodes, pod, candidates, tables))
+    np.testing.assert_array_equal(policy.for_models(models).scores(nodes, pod, candidates), wanted)
+
+
+def test_telling_a_policy_of_gpu_models_leaves_it_as_it_was():
+    policy = OnnxPolicy("sum", policy_file())
+    bound = policy.for_models(("", "T4"))
+    assert (policy.tables.served.shape[0], bound.tables.served.shape[0]) == (1, 2)
+    assert (bound.name, bound.digest) == (policy.name, policy.digest)
+
+
 def test_without_named_gpu_models_every_typical_pod_is_admitted():
     records = (TypicalPodRecord(1000, 1, 500, 1.0, ("A100",)),)
     assert metadata_of(typical_pods=records).typical().admits.tolist() == [[True]]

@@ -6,8 +6,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from extender.policies.base import PolicyError
-from extender.server.policy import choose_policy
+from extender.placement import Candidates
+from extender.policies.base import ModelAware, PolicyError
+from extender.policies.heuristics import Heuristic
+from extender.policies.onnx import OnnxPolicy, TypicalPodRecord
+from extender.server.policy import choose_heuristic, choose_policy
+from tests.clusters import GIB, Node, cluster_of, pod_of
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import serve
 from tests.policy_files import FEATURES, metadata_of, policy_file
@@ -30,6 +34,29 @@ def test_a_rule_is_known_by_its_name() -> None:
 def test_a_rule_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(PolicyError, match=r"no heuristic is named 'best': expected one of .*\bbest-fit,"):
         choose_policy("heuristic:best")
+
+
+def test_fgd_takes_the_typical_pods_of_the_policy_file_for_the_clusters_gpu_models() -> None:
+    records = (TypicalPodRecord(1000, 1, 1000, 0.5, ("A100",)), TypicalPodRecord(1000, 1, 500, 0.5))
+    served = OnnxPolicy("trained", policy_file(properties=metadata_of(typical_pods=records).to_properties()))
+    nodes = cluster_of(Node(8000, GIB, (1000, 500), model=1), Node(8000, GIB, (1000, 500), model=2))
+    pod, everywhere = pod_of(1000, 0, 1, 500), Candidates(np.arange(2), np.zeros(2, np.int64))
+
+    fallback = choose_heuristic("fgd", served)
+    assert isinstance(fallback, ModelAware)
+    scores = fallback.for_models(("", "T4", "A100")).scores(nodes, pod, everywhere)
+
+    typical = served.metadata.typical(("", "T4", "A100"))
+    assert scores.tolist() == Heuristic("fgd", typical).scores(nodes, pod, everywhere).tolist()
+    assert scores[0] != scores[1]  # breaking a whole device matters on an A100 only, where whole ones are wanted
+
+
+@pytest.mark.parametrize("name", ["trained", "rule"])
+def test_fgd_without_typical_pods_is_refused(name: str) -> None:
+    empty = OnnxPolicy("trained", policy_file(properties=metadata_of(typical_pods=()).to_properties()))
+    served = {"trained": empty, "rule": choose_heuristic("best-fit")}[name]
+    with pytest.raises(PolicyError, match="'fgd' needs the workload's typical pods: expected a policy file"):
+        choose_heuristic("fgd", served)
 
 
 def test_a_policy_file_is_served(tmp_path: Path) -> None:

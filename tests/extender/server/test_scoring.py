@@ -1,4 +1,5 @@
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -140,3 +141,27 @@ def test_a_question_about_unknown_nodes_only_is_an_error_that_names_one() -> Non
 
 def test_a_question_about_no_nodes_has_an_empty_answer() -> None:
     assert bench().ask(POD, request(1000), ()) == []
+
+
+class Preferring:
+    """A policy that scores a node by its GPU model's name, which it has to be told."""
+
+    name = "preferring"
+
+    def __init__(self, models: Sequence[str] = ()) -> None:
+        self.models = models
+
+    def for_models(self, models: Sequence[str]) -> "Preferring":
+        return Preferring(models)
+
+    def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
+        return np.array([{"": 0.0, "T4": 1.0, "A100": 2.0}[self.models[at]] for at in nodes.model[candidates.rows]])
+
+
+def test_a_policy_is_told_of_the_gpu_models_as_they_appear() -> None:
+    given = bench(Preferring())
+    assert given.ask(POD, request(1000)) == ["a", "b"]
+    given.state.put_node("b", np.array([8000, 64, 1000]), 1, "T4")
+    assert given.ask(POD, request(1000)) == ["b", "a"]
+    given.state.put_node("a", np.array([8000, 64, 1000]), 1, "A100")
+    assert given.ask(POD, request(1000)) == ["a", "b"]
