@@ -17,7 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, TypeAdapter, ValidationError
 
 from extender.policies.heuristics import RULES
+from training.algorithms.dqn import DQNArguments
+from training.algorithms.learner import Arguments
 from training.algorithms.ppo import PPOArguments
+from training.algorithms.sac import SACArguments
 from training.env import EnvArguments
 from training.evaluation.runner import EvaluationArguments
 from training.networks import NetworkArguments
@@ -25,7 +28,8 @@ from training.simulator.scheduling import SchedulerArguments
 from training.workloads import generated
 from training.workloads.selection import WorkloadArguments
 
-ALGORITHMS = {"ppo": PPOArguments}
+ALGORITHMS: dict[str, type[Arguments]] = {"ppo": PPOArguments, "dqn": DQNArguments, "sac": SACArguments}
+DEFAULT_ALGORITHM = "ppo"
 LIMIT_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=", "pattern": "matches"}
 
 
@@ -39,7 +43,7 @@ class TrainingArguments:
 
     total_timesteps: Annotated[int, Field(ge=1, description="placement decisions to learn from")] = 200_000
     checkpoint_timesteps: Annotated[
-        int, Field(ge=1, description="an interruption loses at most so many, or one rollout if that is more")
+        int, Field(ge=1, description="an interruption loses at most so many, or one update's if that is more")
     ] = 20_000
     resume: Annotated[str | None, Field(min_length=1, description="folder of an interrupted run, to go on with it")] = (
         None
@@ -71,9 +75,9 @@ class Config:
         return self.name or f"{self.algorithm.name}-seed{self.seed}"
 
     @property
-    def rollout_timesteps(self) -> int:
+    def timesteps_between_updates(self) -> int:
         """Decisions between two updates, and so between two moments at which a run can be checkpointed."""
-        return int(self.algorithm.n_steps * self.env.parallel)
+        return int(self.algorithm.timesteps_between_updates(self.env))
 
     def digest(self) -> str:
         """SHA-256 of what determines the trained policy."""
@@ -88,7 +92,7 @@ class Config:
 def register() -> None:
     """Make the dataclasses known to Hydra: the root `stowage`, and a group per exchangeable part."""
     store = ConfigStore.instance()
-    store.store(name="stowage", node=Config)
+    store.store(name="stowage", node=Config(algorithm=None))  # it is chosen by its group, and each has its own type
     for name, arguments in ALGORITHMS.items():
         store.store(group="algorithm", name=name, node=arguments)
 
@@ -107,16 +111,15 @@ def validate(composed: DictConfig) -> Config:
     algorithm = content.pop("algorithm")
     if not isinstance(algorithm, dict) or algorithm.get("name") not in ALGORITHMS:
         raise ConfigError(f"algorithm={algorithm}: expected one of {', '.join(ALGORITHMS)}")
-    problems = [explain_unknown_key(key) for key in _unknown_keys(content, Config)]
-    problems += [
-        explain_unknown_key(f"algorithm.{key}") for key in _unknown_keys(algorithm, ALGORITHMS[algorithm["name"]])
-    ]
+    name = algorithm["name"]
+    problems = [explain_unknown_key(key, name) for key in _unknown_keys(content, Config)]
+    problems += [explain_unknown_key(f"algorithm.{key}", name) for key in _unknown_keys(algorithm, ALGORITHMS[name])]
     config, learner = None, None
     try:
         config = TypeAdapter(Config).validate_python(content)
     except ValidationError as error:
         problems += _problems(error, "", Config)
-    arguments = ALGORITHMS[algorithm["name"]]
+    arguments = ALGORITHMS[name]
     try:
         learner = TypeAdapter(arguments).validate_python(algorithm)
     except ValidationError as error:
@@ -129,14 +132,19 @@ def validate(composed: DictConfig) -> Config:
     return config
 
 
-def explain_unknown_key(key: str) -> str:
-    """What is allowed instead of a key that does not exist, nearest name first."""
+def explain_unknown_key(key: str, algorithm: str = DEFAULT_ALGORITHM) -> str:
+    """What is allowed instead of a key that does not exist, nearest name first.
+
+    Args:
+        key: what was given.
+        algorithm: the one that was chosen; each has keys of its own.
+    """
     *sections, last = key.lstrip("+~").split(".")
     schema: Any = Config
     reached: list[str] = []
     for section in sections:
         found = {entry.name: entry for entry in fields(schema)}.get(section)
-        inner = PPOArguments if section == "algorithm" else (found.type if found else None)
+        inner = ALGORITHMS[algorithm] if section == "algorithm" else (found.type if found else None)
         if inner is None or not is_dataclass(inner):
             last = section
             break
@@ -148,17 +156,18 @@ def explain_unknown_key(key: str) -> str:
     return f"{key}: no such key.{hint} Allowed here: {', '.join(prefix + name for name in allowed)}"
 
 
-def describe() -> str:
-    """Every key with its default, its limits and its meaning, a line each."""
-    return "\n".join(_described(Config, ""))
+def describe(algorithm: str = DEFAULT_ALGORITHM) -> str:
+    """Every key with its default, its limits and its meaning, a line each; the algorithm's keys are those of one."""
+    return "\n".join(_described(Config, "", ALGORITHMS[algorithm]))
 
 
-def _described(schema: Any, prefix: str) -> Iterator[str]:
+def _described(schema: Any, prefix: str, algorithm: Any) -> Iterator[str]:
     instance = schema()
     for entry in fields(schema):
         value = getattr(instance, entry.name)
         if is_dataclass(value):
-            yield from _described(type(value), f"{prefix}{entry.name}.")
+            inner = algorithm if f"{prefix}{entry.name}" == "algorithm" else type(value)
+            yield from _described(inner, f"{prefix}{entry.name}.", algorithm)
             continue
         described = getattr(entry.type, "__metadata__", ())
         if described:
@@ -182,7 +191,7 @@ def _unknown_keys(content: Mapping[str, Any], schema: Any, prefix: str = "") -> 
 
 
 def _contradictions(config: Config) -> Iterator[str]:
-    env, learner, evaluation, workload = config.env, config.algorithm, config.evaluation, config.workload
+    env, evaluation, workload = config.env, config.evaluation, config.workload
     if env.lowest_load > env.highest_load:
         yield f"env.lowest_load={env.lowest_load} is above env.highest_load={env.highest_load}"
     if workload.shortest_seconds > workload.longest_seconds:
@@ -195,12 +204,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             generated.check(workload.generator, env.num_resources)
         except ValueError as error:
             yield str(error)
-    rollout = config.rollout_timesteps
-    if learner.batch_size > rollout or rollout % learner.batch_size == 1:
-        yield (
-            f"algorithm.batch_size={learner.batch_size} does not divide the {rollout} decisions of a rollout "
-            "(algorithm.n_steps times env.parallel) into batches of two or more"
-        )
+    yield from config.algorithm.contradictions(env)
     if unknown := set(evaluation.baselines) - set(RULES):
         yield f"evaluation.baselines={sorted(unknown)}: there are {', '.join(RULES)}"
 

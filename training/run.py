@@ -14,8 +14,10 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -25,15 +27,24 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
 from extender.policies.base import PolicyError
 from extender.policies.onnx import OnnxPolicy
 from training import checkpoint
-from training.algorithms import ppo
+from training.algorithms import dqn, ppo, sac
+from training.algorithms.learner import Episode, Learner
 from training.ask import Answer, AskError, ask_extender
-from training.config import ALGORITHMS, Config, ConfigError, describe, explain_unknown_key, register, validate
+from training.config import (
+    ALGORITHMS,
+    DEFAULT_ALGORITHM,
+    Config,
+    ConfigError,
+    describe,
+    explain_unknown_key,
+    register,
+    validate,
+)
 from training.env import workload_source
 from training.evaluation.plots import CurvePoint
 from training.evaluation.report import html_report, json_report, terminal_tables, write_whole
@@ -49,60 +60,72 @@ from training.workloads.selection import load_population
 
 RUNS = Path("runs")
 RECENT_EPISODES = 100
+CURVE_POINTS = 500  # at most so many, however often an algorithm updates
 PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
 
 
-class Recorder(BaseCallback):
-    """Follows the training: progress, learning curve, checkpoints."""
+class Recorder:
+    """Follows the training (`learner.Follower`): progress, learning curve, checkpoints."""
 
-    def __init__(
-        self,
-        config: Config,
-        folder: Path,
-        env: BatchedVecEnv,
-        workload: str,
-        curve: list[CurvePoint],
-        tracker: Tracker,
-    ) -> None:
-        super().__init__()
-        self._config, self._folder, self._env, self._workload, self._tracker = config, folder, env, workload, tracker
-        self.curve = curve
-        self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self._waits: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self._started = time.monotonic() - (curve[-1].seconds if curve else 0.0)
+    def __init__(self, config: Config, folder: Path, learner: Learner, workload: str, tracker: Tracker) -> None:
+        self.curve: list[CurvePoint] = []
+        self._config, self._folder, self._learner = config, folder, learner
+        self._workload, self._tracker = workload, tracker
+        self._recent: deque[Episode] = deque(maxlen=RECENT_EPISODES)
+        self._started = time.monotonic()
         self._saved: int | None = None
 
-    def _on_rollout_start(self) -> None:
-        # Between two rollouts nothing is half done: the only moment at which a checkpoint is exact.
-        interval = self._config.training.checkpoint_timesteps
-        due = self._saved is None or self.num_timesteps + self._config.rollout_timesteps - self._saved > interval
-        if due:
+    def restore(self, progress: Mapping[str, Any]) -> None:
+        """Go on with the curve of an interrupted run."""
+        self.curve = [CurvePoint(int(steps), *figures) for steps, *figures in progress["curve"]]
+        self._recent.extend(Episode(*figures) for figures in progress["recent"])
+        self._started -= progress["seconds"]
+
+    def between_updates(self) -> None:
+        """Save a checkpoint if the next moment for it may be too late."""
+        interval, next_moment = self._config.training.checkpoint_timesteps, self._config.timesteps_between_updates
+        if self._saved is None or self._learner.timesteps + next_moment - self._saved > interval:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of this moment, which has to be one between two rollouts."""
-        checkpoint.save(self._folder, self.model, self._env, self.curve, self._config.digest(), self._workload)
-        self._saved = self.num_timesteps
+        """Write a checkpoint of this moment, which has to be one between two updates."""
+        progress = {
+            "curve": [list(astuple(point)) for point in self.curve],
+            "recent": [list(episode) for episode in self._recent],
+            "seconds": self._seconds,
+        }
+        checkpoint.save(self._folder, self._learner.state(), progress, self._config.digest(), self._workload)
+        self._saved = self._learner.timesteps
 
-    def _on_step(self) -> bool:
-        for info in self.locals["infos"]:
-            if "episode" in info:
-                self._returns.append(info["episode"]["r"])
-                self._waits.append(info["mean_wait_seconds"])
-        seconds = time.monotonic() - self._started
-        gain = f"return {np.mean(self._returns):.2f}, " if self._returns else ""
-        self._tracker.update(self.num_timesteps, f"{gain}{self.num_timesteps / max(seconds, 1e-9):,.0f} steps/s")
-        return True
+    def stepped(self, finished: Sequence[Episode]) -> None:
+        """Show how it goes."""
+        self._recent.extend(finished)
+        gain = f"return {self._mean_return:.2f}, " if self._recent else ""
+        timesteps = self._learner.timesteps
+        self._tracker.update(timesteps, f"{gain}{timesteps / max(self._seconds, 1e-9):,.0f} steps/s")
 
-    def _on_rollout_end(self) -> None:
-        if self._returns:
-            seconds = time.monotonic() - self._started
-            point = CurvePoint(self.num_timesteps, seconds, float(np.mean(self._returns)), float(np.mean(self._waits)))
-            self.curve.append(point)
-            self.logger.record("rollout/mean_return", point.mean_return)
-            self.logger.record("rollout/mean_wait_seconds", point.mean_wait_seconds)
-            write_curve(self._folder / "learning_curve.csv", self.curve)
+    def collected(self) -> None:
+        """Add a point to the curve, unless the last one is near."""
+        timesteps, last = self._learner.timesteps, self.curve[-1].steps if self.curve else 0
+        if not self._recent or timesteps - last < self._config.training.total_timesteps / CURVE_POINTS:
+            return
+        wait = float(np.mean([episode.mean_wait_seconds for episode in self._recent]))
+        self.curve.append(CurvePoint(timesteps, self._seconds, self._mean_return, wait))
+        logger = self._learner.logger
+        logger.record("rollout/mean_return", self._mean_return)
+        logger.record("rollout/mean_wait_seconds", wait)
+        logger.record("time/steps_per_second", timesteps / max(self._seconds, 1e-9))
+        logger.dump(timesteps)
+        write_curve(self._folder / "learning_curve.csv", self.curve)
+
+    @property
+    def _mean_return(self) -> float:
+        return float(np.mean([episode.gain for episode in self._recent]))
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
 
 
 def write_curve(path: Path, curve: list[CurvePoint]) -> None:
@@ -130,27 +153,36 @@ def run_folder(config: Config) -> Path:
     return folder
 
 
-def train(config: Config, population: Population, folder: Path) -> tuple[ScoreNetwork, list[CurvePoint]]:
-    """Train from the start, or from the checkpoint in the folder."""
-    torch.set_num_threads(config.training.threads)
+def build(config: Config, population: Population) -> Learner:
+    """The learner that the configuration asks for, at its start."""
     source = workload_source(config.env, population, config.workload)
     env = BatchedVecEnv(
         config.env, source, config.algorithm.discount, config.seed, stagger=True, scheduler=config.scheduler
     )
-    learner = ppo.build(config.algorithm, config.network, env, config.seed)
-    curve: list[CurvePoint] = []
+    builders = {"ppo": ppo.build, "dqn": dqn.build, "sac": sac.build}
+    return builders[config.algorithm.name](config.algorithm, config.network, env, config.seed)
+
+
+def train(config: Config, population: Population, folder: Path) -> tuple[ScoreNetwork, list[CurvePoint]]:
+    """Train from the start, or from the checkpoint in the folder."""
+    torch.set_num_threads(config.training.threads)
+    learner = build(config, population)
+    learner.logger = configure(str(folder / "tensorboard"), ["tensorboard"])
+    progress = None
     if config.training.resume:
-        curve = checkpoint.restore(checkpoint.read(folder, config.digest(), population.name), learner, env)
-        console.print(f"resuming at {learner.num_timesteps:,} steps", highlight=False)
-    learner.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
-    rollout = config.rollout_timesteps
-    total = math.ceil(config.training.total_timesteps / rollout) * rollout  # learning stops between rollouts
-    with track(console, f"training {config.algorithm.name}", total, learner.num_timesteps) as tracker:
-        recorder = Recorder(config, folder, env, population.name, curve, tracker)
-        network = ppo.train(learner, total, recorder)
+        state, progress = checkpoint.read(folder, config.digest(), population.name)
+        learner.restore(state)
+        console.print(f"resuming at {learner.timesteps:,} steps", highlight=False)
+    interval = config.timesteps_between_updates
+    total = math.ceil(config.training.total_timesteps / interval) * interval  # learning stops between updates
+    with track(console, f"training {config.algorithm.name}", total, learner.timesteps) as tracker:
+        recorder = Recorder(config, folder, learner, population.name, tracker)
+        if progress is not None:
+            recorder.restore(progress)
+        learner.train(total, recorder)
         tracker.update(total)
     recorder.save()
-    return network, recorder.curve
+    return learner.network, recorder.curve
 
 
 def judge(config: Config, population: Population, policy_file: Path) -> Evaluation:
@@ -239,6 +271,7 @@ def refuse_what_is_not_configured(arguments: list[str]) -> None:
         ConfigError: a key does not exist or a value is impossible.
     """
     overrides = [argument for argument in arguments if not argument.startswith("-")]
+    algorithm = chosen_algorithm(overrides)
     try:
         with hydra.initialize_config_module("training.conf", version_base=None):
             validate(hydra.compose("config", overrides=overrides))
@@ -248,9 +281,19 @@ def refuse_what_is_not_configured(arguments: list[str]) -> None:
         for override in overrides:
             key = override.partition("=")[0]
             if f"Could not override '{key}'" in str(error):
-                raise ConfigError(explain_unknown_key(key)) from error
+                raise ConfigError(explain_unknown_key(key, algorithm)) from error
         cause = f": {error.__cause__}" if error.__cause__ else ""
         raise ConfigError(f"{error}{cause}") from error
+
+
+def chosen_algorithm(overrides: list[str]) -> str:
+    """The algorithm that a command line asks for, or that the run had which it resumes."""
+    given = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    name = given.get("algorithm")
+    saved = Path(given.get("training.resume", "")) / "config.yaml"
+    if name is None and saved.is_file():
+        name = OmegaConf.select(OmegaConf.load(saved), "algorithm.name")
+    return name if name in ALGORITHMS else DEFAULT_ALGORITHM
 
 
 @hydra.main(config_path="conf", config_name="config", version_base=None)
@@ -288,8 +331,10 @@ def main() -> None:
     arguments = sys.argv[1:]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # our own errors are caught below, others deserve their traceback
     if {"-h", "--help"} & set(arguments):
-        print(f"{__doc__}\nKeys, with their defaults (algorithm={'|'.join(ALGORITHMS)}, experiment=quickstart|e2e):")
-        print(describe())
+        algorithm = chosen_algorithm(arguments)
+        print(f"{__doc__}\nKeys, with their defaults (algorithm={'|'.join(ALGORITHMS)}, experiment=quickstart|e2e);")
+        print(f"those of the algorithm are {algorithm}'s, for others: --help algorithm=<name>")
+        print(describe(algorithm))
         return
     try:
         if not {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--hydra-help"} & set(arguments):

@@ -5,21 +5,21 @@ padding from the distribution, in acting and in learning alike. Sources: Schulma
 2022 (invalid action masking).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 from pydantic import Field
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.distributions import MaskableDistribution
-from sb3_contrib.common.maskable.policies import MaskableMultiInputActorCriticPolicy
-from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
 
-from training.networks import NetworkArguments, ScoreNetwork, ValueHead, score_network
-from training.vecenv import BatchedVecEnv
+from training.algorithms.approximators import ActionScores, Observation, StateValue, valid_actions
+from training.algorithms.learner import StepLearner
+from training.env import EnvArguments
+from training.networks import NetworkArguments
 
 Schedule = Callable[[float], float]
 
@@ -40,23 +40,39 @@ class PPOArguments:
     value_coefficient: Annotated[float, Field(ge=0, description="weight of the critic's loss")] = 0.5
     max_gradient_norm: Annotated[float, Field(gt=0, description="gradients are clipped to this")] = 0.5
 
+    def timesteps_between_updates(self, env: EnvArguments) -> int:
+        """Decisions of a rollout."""
+        return self.n_steps * env.parallel
 
-class ScorePolicy(MaskableMultiInputActorCriticPolicy):
-    """Actor and critic for Stable-Baselines3: logits from a `ScoreNetwork`, values from a `ValueHead`."""
+    def contradictions(self, env: EnvArguments) -> Iterator[str]:
+        """A rollout has to come apart into batches that have a spread."""
+        rollout = self.timesteps_between_updates(env)
+        if self.batch_size > rollout or rollout % self.batch_size == 1:
+            yield (
+                f"algorithm.batch_size={self.batch_size} does not divide the {rollout} decisions of a rollout "
+                "(algorithm.n_steps times env.parallel) into batches of two or more"
+            )
+
+
+class ScorePolicy(MaskableActorCriticPolicy):
+    """Actor and critic: logits from `ActionScores`, values from a `StateValue`."""
 
     def __init__(self, *args: Any, network_arguments: NetworkArguments, **kwargs: Any) -> None:
         self._network_arguments = network_arguments
         super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
-        spaces = self.observation_space.spaces  # type: ignore[attr-defined]
-        features = spaces["candidates"].shape[1]
-        self.score_network = score_network(features, self._network_arguments)
-        self.value_head = ValueHead(features, spaces["cluster"].shape[0], self._network_arguments)
+        self.actor = ActionScores(self.observation_space, self.action_space, self._network_arguments)
+        self.critic = StateValue(self.observation_space, self._network_arguments)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
+    @property
+    def network(self) -> nn.Module:
+        """What is exported."""
+        return self.actor.network
+
     def forward(
-        self, obs: dict[str, Tensor], deterministic: bool = False, action_masks: np.ndarray | None = None
+        self, obs: Observation, deterministic: bool = False, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Actions (B,), values (B,) and log-probabilities (B,)."""
         distribution = self.get_distribution(obs, action_masks)
@@ -64,37 +80,27 @@ class ScorePolicy(MaskableMultiInputActorCriticPolicy):
         return actions, self.predict_values(obs), distribution.log_prob(actions)
 
     def evaluate_actions(
-        self, obs: dict[str, Tensor], actions: Tensor, action_masks: Tensor | None = None
+        self, obs: Observation, actions: Tensor, action_masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, log-probabilities of the given actions, entropies; (B,) each."""
         distribution = self.get_distribution(obs, action_masks)
         return self.predict_values(obs), distribution.log_prob(actions), distribution.entropy()
 
-    def get_distribution(self, obs: dict[str, Tensor], action_masks: Any = None) -> MaskableDistribution:
-        """The distribution over candidates; the observation's own mask removes the padding."""
-        candidates, mask = without_padding(obs)
-        scores = self.score_network(candidates, mask)
-        logits = torch.zeros_like(obs["mask"])
-        logits[:, : scores.shape[1]] = scores
+    def get_distribution(self, obs: Observation, action_masks: Any = None) -> MaskableDistribution:
+        """The distribution over valid actions; the observation itself says which they are."""
+        logits = self.actor(obs)
         distribution = self.action_dist.proba_distribution(action_logits=logits)
-        distribution.apply_masking(obs["mask"] > 0)
+        distribution.apply_masking(valid_actions(obs, logits))
         return distribution
 
-    def predict_values(self, obs: dict[str, Tensor]) -> Tensor:
+    def predict_values(self, obs: Observation) -> Tensor:
         """The critic's values; (B,)."""
-        candidates, mask = without_padding(obs)
-        return self.value_head(candidates, mask, obs["cluster"])
+        return self.critic(obs)
 
 
-def without_padding(obs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Candidates and mask, cut to the longest list of the batch: most lists fill a fraction of the room."""
-    longest = max(int(obs["mask"].sum(dim=1).max()), 1)
-    return obs["candidates"][:, :longest], obs["mask"][:, :longest]
-
-
-def build(arguments: PPOArguments, network: NetworkArguments, env: BatchedVecEnv, seed: int) -> MaskablePPO:
+def build(arguments: PPOArguments, network: NetworkArguments, env: VecEnv, seed: int) -> StepLearner:
     """A PPO learner on these environments."""
-    return MaskablePPO(
+    algorithm = MaskablePPO(
         ScorePolicy,
         env,
         learning_rate=lambda remaining: arguments.learning_rate * (0.1 + 0.9 * remaining),
@@ -111,14 +117,4 @@ def build(arguments: PPOArguments, network: NetworkArguments, env: BatchedVecEnv
         seed=seed,
         device="cpu",
     )
-
-
-def train(learner: MaskablePPO, total_timesteps: int, callback: BaseCallback) -> ScoreNetwork:
-    """Learn until `total_timesteps` have been taken in all, those before a resume included; returns the network.
-
-    A learner that was restored has its environments where they were; only one that never saw any starts them.
-    """
-    fresh = learner._last_obs is None
-    learner.learn(total_timesteps - learner.num_timesteps, callback=callback, reset_num_timesteps=fresh)
-    network: ScoreNetwork = learner.policy.score_network
-    return network
+    return StepLearner(algorithm, use_masking=False)  # the observation carries its mask
