@@ -194,6 +194,8 @@ def _contradictions(config: Config) -> Iterator[str]:
     env, evaluation, workload = config.env, config.evaluation, config.workload
     if env.lowest_load > env.highest_load:
         yield f"env.lowest_load={env.lowest_load} is above env.highest_load={env.highest_load}"
+    if env.nodes_lowest > env.nodes:
+        yield f"env.nodes_lowest={env.nodes_lowest} is above env.nodes={env.nodes}"
     if workload.shortest_seconds > workload.longest_seconds:
         yield (
             f"workload.shortest_seconds={workload.shortest_seconds} is above "

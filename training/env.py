@@ -1,65 +1,38 @@
 """The learning problem: one step is one placement decision.
 
 An observation describes the candidates of the pod at the head of the queue, feasible ones only, in the extender's
-features; an action is one of them. The reward is the waiting that accrues until the next decision, negative, so that
-an episode's return is its total waiting time, plus potential-based shaping by fragmentation, which leaves the optimal
-policy as it is. `SimulatorBatch` steps many episodes in one compiled call; `PlacementEnv` is Gymnasium's view of one
-episode, `vecenv.BatchedVecEnv` Stable-Baselines3's view of the batch.
+features; an action is one of them. The reward is minus the waiting that accrues until the next decision, so that an
+episode's return is its total waiting time, plus potential-based shaping by fragmentation, which leaves the optimal
+policy as it is; `rewards` tells of other terms, `randomisation` of the episodes. `SimulatorBatch` steps many episodes
+in one compiled call; `PlacementEnv` is Gymnasium's view of one episode, `vecenv.BatchedVecEnv` Stable-Baselines3's view
+of the batch.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pydantic import Field
 
 from extender.features import feature_count
+from training.randomisation import EnvArguments, EpisodeSource, WorkloadSource, workload_source
+from training.rewards import ascended
+from training.service_levels import promised_waits
 from training.simulator import stepping
-from training.simulator.episodes import allocate, arrays_of, load, view
+from training.simulator.episodes import allocate, arrays_of, load, sizes_of, view
 from training.simulator.scheduling import SchedulerArguments, order_of, settings_of
 from training.simulator.state import FORCED, NOW, PLACED, WAITING
 from training.simulator.stepping import CLUSTER_FEATURES
-from training.workloads.base import Population, Workload
-from training.workloads.selection import WorkloadArguments, draw
+from training.workloads.base import NothingFitsError
 
 Observation = dict[str, NDArray[np.float32]]
-WorkloadSource = Callable[[np.random.Generator], Workload]
 
 RESETS_AT_MOST = 100
-
-
-@dataclass
-class EnvArguments:
-    """The cluster and the episodes that a policy is trained on."""
-
-    nodes: Annotated[int, Field(ge=2, le=20_000, description="nodes of the training cluster")] = 32
-    num_resources: Annotated[
-        int, Field(ge=2, le=16, description="cpu, memory, gpu and further ones; 2: a cluster without GPUs")
-    ] = 3
-    pods: Annotated[int, Field(ge=2, le=1_000_000, description="pods of one episode")] = 1500
-    lowest_load: Annotated[float, Field(gt=0, le=3, description="an episode's load is drawn from here")] = 0.8
-    highest_load: Annotated[float, Field(gt=0, le=3, description="… up to here")] = 1.0
-    parallel: Annotated[int, Field(ge=1, le=4096, description="episodes that are stepped in one call")] = 64
-    waiting_unit_seconds: Annotated[float, Field(gt=0, description="a pod's waiting for so long is a reward of -1")] = (
-        1800.0
-    )
-    fragmentation_weight: Annotated[
-        float, Field(ge=0, description="potential-based shaping: reward of one device saved from uselessness")
-    ] = 0.1
-
-
-def workload_source(arguments: EnvArguments, population: Population, workload: WorkloadArguments) -> WorkloadSource:
-    """Draws training episodes: another cluster, other pods and another load each time."""
-
-    def source(generator: np.random.Generator) -> Workload:
-        load = generator.uniform(arguments.lowest_load, max(arguments.lowest_load, arguments.highest_load))
-        return draw(population, workload, nodes=arguments.nodes, pods=arguments.pods, load=load, generator=generator)
-
-    return source
+STATE = (
+    *("features", "mask", "cluster", "counts", "_rows", "_devices", "partial", "returns", "lengths"),
+    *("_finished", "_owed", "_promised", "_promises", "multiplier"),
+)
 
 
 class SimulatorBatch:
@@ -74,6 +47,7 @@ class SimulatorBatch:
         cluster: (E, C) float32, the cluster and its queue, for the critic.
         counts: (E,) int64, number of candidates.
         partial: (E,) bool, whether the episode began with random decisions, so that its summary says nothing.
+        multiplier: (1,) float64, the learned price of a broken promise; 0 without `violation_limit`.
     """
 
     def __init__(
@@ -90,7 +64,7 @@ class SimulatorBatch:
         Args:
             batch: E, how many episodes.
             arguments: the cluster and the episodes.
-            source: draws workloads.
+            source: draws workloads; a plain function draws them all of one size.
             discount: of the learning problem; shaping needs it.
             seed: of all random draws.
             scheduler: kube-scheduler's settings; its defaults where left out.
@@ -100,21 +74,22 @@ class SimulatorBatch:
         self.discount = discount
         self._source = source
         self._generators = [np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(batch)]
-        sample = source(np.random.default_rng(seed))
+        sizes = source.sizes if isinstance(source, EpisodeSource) else sizes_of(source(np.random.default_rng(seed)))
         self._scheduler = scheduler or SchedulerArguments()
-        self._settings = settings_of(self._scheduler, arguments.nodes)
-        self._episodes = allocate(batch, sample)
+        self._episodes = allocate(batch, sizes)
         limit = 2 * arguments.nodes
-        resources = len(sample.resources)
+        resources = sizes.resources
         self.features = np.zeros((batch, limit, feature_count(resources)), np.float32)
         self.mask = np.zeros((batch, limit), np.float32)
         self.cluster = np.zeros((batch, resources + CLUSTER_FEATURES), np.float32)
         self.counts = np.zeros(batch, np.int64)
         self._rows = np.zeros((batch, limit), np.int64)
         self._devices = np.zeros((batch, limit), np.int64)
-        slots = self._episodes.cluster.nodes.device_free.shape[-1]
-        self._room = stepping.Room(np.zeros(arguments.nodes, np.int64), np.zeros(slots, np.int64))
-        self._rewards = np.zeros(batch)
+        self._room = stepping.Room(np.zeros(arguments.nodes, np.int64), np.zeros(sizes.slots, np.int64))
+        self._rewards, self._owed = np.zeros(batch), np.zeros(batch)
+        self._promised = np.full((batch, sizes.pods), np.inf)
+        self._promises = np.zeros(3, np.int64)  # since the price was last adapted: broken, given, in so many episodes
+        self.multiplier = np.zeros(1)
         self._finished = np.zeros(batch, np.bool_)
         self._undrawn = np.random.default_rng(seed)  # only preemption draws, and training episodes have none
         self.partial = np.zeros(batch, np.bool_)
@@ -150,11 +125,18 @@ class SimulatorBatch:
         Raises:
             ValueError: many draws in a row left nothing to decide; the cluster is too small for the workload.
         """
-        generator = self._generators[index]
+        if self._finished[index] and not self.partial[index]:
+            self._promises += *self._broken_promises(index), 1
+        generator, problem = self._generators[index], None
         for _ in range(RESETS_AT_MOST):
-            workload = self._source(generator)
-            order = order_of(workload, self._scheduler.ordering)
-            load(view(self._episodes, index), workload, self._settings, order)
+            try:
+                workload = self._source(generator)
+            except NothingFitsError as error:
+                problem = error
+                continue
+            settings = settings_of(self._scheduler, len(workload.allocatable))
+            load(view(self._episodes, index), workload, settings, order_of(workload, self._scheduler.ordering))
+            self._promised[index] = promised_waits(workload.priority, self.arguments.service_levels)
             self._play_on(index, np.array([stepping.BEGIN]), skip, generator)
             self.partial[index] = skip > 0
             if self.counts[index] > 0:
@@ -164,17 +146,18 @@ class SimulatorBatch:
         raise ValueError(
             f"{RESETS_AT_MOST} episodes of {self.arguments.pods} pods on {self.arguments.nodes} nodes "
             "had no placement to decide: raise env.nodes or env.pods"
-        )
+        ) from problem
 
     def step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Carry out one action per episode. Finished ones stay as they are until `reset`.
+        """Carry out one action per episode. Finished ones stay as they are until `reset`, with a reward of 0.
 
         Returns:
             rewards (E,) float64 and whether each episode is finished (E,) bool.
         """
+        over = self._finished.copy()
         self._play_on(0, np.asarray(actions, np.int64), 0, self._undrawn)
+        self.lengths += ~over
         self.returns += self._rewards
-        self.lengths += 1
         return self._rewards.copy(), self._finished.copy()
 
     def _play_on(self, first: int, actions: NDArray[np.int64], skip: int, generator: np.random.Generator) -> None:
@@ -191,29 +174,64 @@ class SimulatorBatch:
             self.counts,
             self._room,
             self._rewards,
+            self._owed,
             self._finished,
             generator,
-            self.arguments.waiting_unit_seconds,
-            self.arguments.fragmentation_weight,
-            self.discount,
+            self._promised,
+            self._terms(),
         )
+
+    def _terms(self) -> stepping.Terms:
+        arguments, weights = self.arguments, self.arguments.weights
+        return stepping.Terms(
+            unit=arguments.waiting_unit_seconds,
+            waiting=weights.waiting,
+            allocation=weights.allocation,
+            cost=weights.cost,
+            violations=weights.violations + float(self.multiplier[0]),
+            fragmentation=weights.fragmentation,
+            potential=arguments.fragmentation_weight,
+            discount=self.discount,
+            sparse=arguments.reward == "sparse",
+        )
+
+    def _broken_promises(self, index: int) -> tuple[int, int]:
+        """How many pods of a finished episode waited longer than promised, and how many were promised anything."""
+        pods, now = self._episodes.pods, self._episodes.clock[index, NOW]
+        arrived = pods.arrival[index] <= now
+        waits = np.isnan(pods.finishes[index]) & arrived
+        waited = pods.waited[index] + np.where(waits, now - pods.pending_since[index], 0.0)
+        given = np.isfinite(self._promised[index]) & arrived
+        return int(np.sum(given & (waited > self._promised[index]))), int(np.sum(given))
+
+    def adapt_multiplier(self) -> None:
+        """Adapt the price of a broken promise to the episodes that ended since the last time; between two rollouts."""
+        limit, (broken, given, episodes) = self.arguments.violation_limit, self._promises.tolist()
+        if limit is not None and given:
+            # By episodes, so that it does not depend on how many rollouts an algorithm makes of them.
+            step = self.arguments.violation_step * episodes / self.size
+            self.multiplier[0] = ascended(float(self.multiplier[0]), broken / given, limit, step)
+            self._promises[:] = 0
 
     def summary(self, index: int) -> dict[str, float]:
         """What a finished episode came to."""
         episode = view(self._episodes, index)
         counters, pods = episode.counters, self.arguments.pods
+        broken, given = self._broken_promises(index)
         return {
             "mean_wait_seconds": float(episode.clock[1 + WAITING] / pods),
             "placed": int(counters[PLACED]),
             "forced": int(counters[FORCED]),
             "unfinished": int(pods - counters[PLACED]),
             "seconds": float(episode.clock[NOW]),
+            "violations": broken / max(given, 1),
+            "violation_multiplier": float(self.multiplier[0]),
         }
 
     def state(self) -> dict[str, Any]:
         """A copy of everything that `restore` needs to go on exactly here."""
         arrays = {f"episodes/{name}": array.copy() for name, array in arrays_of(self._episodes).items()}
-        for name in ("features", "mask", "cluster", "counts", "_rows", "_devices", "partial", "returns", "lengths"):
+        for name in STATE:
             arrays[name] = getattr(self, name).copy()
         return {"arrays": arrays, "generators": [generator.bit_generator.state for generator in self._generators]}
 
@@ -233,6 +251,7 @@ class PlacementEnv(gymnasium.Env[Observation, np.int64]):
     """One episode at a time, for Gymnasium.
 
     Example:
+        >>> from training.workloads.selection import WorkloadArguments
         >>> from training.workloads.synthetic import generate_population
         >>> arguments = EnvArguments(nodes=8, pods=50)
         >>> population = generate_population(np.random.default_rng(0))
@@ -271,3 +290,6 @@ class PlacementEnv(gymnasium.Env[Observation, np.int64]):
 
     def _observation(self) -> Observation:
         return {name: array[0].copy() for name, array in self._batch.observations().items()}
+
+
+__all__ = ["EnvArguments", "PlacementEnv", "SimulatorBatch", "WorkloadSource", "workload_source"]

@@ -155,7 +155,7 @@ def run_folder(config: Config) -> Path:
 
 def build(config: Config, population: Population) -> Learner:
     """The learner that the configuration asks for, at its start."""
-    source = workload_source(config.env, population, config.workload)
+    source = workload_source(config.env, population, config.workload, config.seed)
     env = BatchedVecEnv(
         config.env, source, config.algorithm.discount, config.seed, stagger=True, scheduler=config.scheduler
     )

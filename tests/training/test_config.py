@@ -42,6 +42,8 @@ def test_an_unknown_algorithm_is_refused_with_those_there_are() -> None:
         ("algorithm.clip_range=5", r"algorithm\.clip_range=5\.0: .*less than 1"),
         ("workload.process=weekly", r"workload\.process='weekly': .*poisson\|bursty\|diurnal"),
         ("env.nodes=abc", r"env\.nodes.*'abc'.*Integer"),
+        ("env.nodes_lowest=33", r"env\.nodes_lowest=33 is above env\.nodes=32"),
+        ("env.reward=dense", r"env\.reward='dense'.*shaped\|sparse"),
         ("env.lowest_load=2", r"env\.lowest_load=2\.0 is above env\.highest_load"),
         ("evaluation.loads=[0]", r"evaluation\.loads\.0=0\.0: .*greater than 0"),
         ("evaluation.baselines=[worst-fit]", r"evaluation\.baselines=\['worst-fit'\]: there are random, .*best-fit"),

@@ -1,18 +1,27 @@
 import warnings
+from dataclasses import replace
 
 import gymnasium.utils.env_checker
 import numpy as np
 import pytest
 import stable_baselines3.common.env_checker
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from extender.features import feature_count
 from extender.placement import GPU
 from tests.clusters import GIB, Node, typical_of
 from tests.training.populations import population_of
-from tests.training.small_workloads import Pod, slots, workload_of
+from tests.training.simulator.schedulers import schedulers
+from tests.training.small_workloads import Pod, slots, workload_of, workloads
 from training.env import EnvArguments, PlacementEnv, SimulatorBatch, WorkloadSource, workload_source
-from training.simulator.scheduling import SchedulerArguments
-from training.workloads.base import with_resources
+from training.randomisation import EpisodeSource
+from training.rewards import RewardWeights
+from training.service_levels import promised_waits
+from training.simulator.episodes import Sizes, sizes_of, view
+from training.simulator.scheduling import SchedulerArguments, outcome_of
+from training.simulator.state import ARRIVED, NODES
+from training.workloads.base import Workload, with_resources
 from training.workloads.selection import WorkloadArguments
 from training.workloads.synthetic import generate_population
 
@@ -183,6 +192,184 @@ def test_rewards_sum_to_the_waiting_of_all_pods(seed):
     assert sum(rewards) == pytest.approx(-info["mean_wait_seconds"] * len(CROWD) / 100.0)
 
 
+def courses(env: PlacementEnv) -> dict[tuple[int, ...], list[float]]:
+    """The rewards of every course that an episode can take, by its actions."""
+    found: dict[tuple[int, ...], list[float]] = {}
+    open_ones: list[tuple[int, ...]] = [()]
+    while open_ones:
+        actions = open_ones.pop()
+        env.reset()
+        rewards, finished = [], False
+        for action in actions:
+            _, reward, finished, _, _ = env.step(np.int64(action))
+            rewards.append(reward)
+        if finished:
+            found[actions] = rewards
+        else:
+            open_ones += [(*actions, int(action)) for action in np.flatnonzero(env.action_masks())]
+    return found
+
+
+@pytest.mark.parametrize("discount", [1.0, DISCOUNT])
+def test_shaped_and_sparse_rewards_rank_every_course_of_an_episode_alike(discount):
+    def returns(reward: str, fragmentation_weight: float) -> np.ndarray:
+        arguments = EnvArguments(
+            nodes=2, pods=len(CROWD), waiting_unit_seconds=50.0, reward=reward, service_levels={0: 50.0},
+            fragmentation_weight=fragmentation_weight,
+            weights=RewardWeights(waiting=1.0, allocation=0.7, cost=0.3, violations=2.0, fragmentation=0.4),
+        )  # fmt: skip
+        too_large_for_any = typical_of((1000, 1, 400, 0.5), (99_000, 1, 1000, 0.5))  # half of what is free is useless
+        env = PlacementEnv(arguments, lambda generator: workload_of(TWO_NODES, CROWD, too_large_for_any), discount)
+        found = courses(env).values()
+        assert reward == "shaped" or not any(any(rewards[:-1]) for rewards in found)
+        return np.array([np.dot(rewards, discount ** np.arange(len(rewards))) for rewards in found])
+
+    unshaped, shaped, sparse = returns("shaped", 0.0), returns("shaped", 1.5), returns("sparse", 1.5)
+    assert len(sparse) > 20
+    assert np.ptp(sparse) > 2.0  # it matters what is done
+    # The potential adds its start to every course, whatever the discount; the rest is the sparse return, paid early.
+    assert np.ptp(shaped - unshaped) == pytest.approx(0.0, abs=1e-9)
+    assert (shaped - unshaped)[0] == pytest.approx(1.5 * 2.0)
+    if discount == 1.0:
+        np.testing.assert_allclose(unshaped, sparse, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("weights", "per_course"),
+    [
+        (RewardWeights(waiting=0.0, violations=1.0), lambda info: info["violations"] * len(CROWD)),
+        (RewardWeights(waiting=3.0), lambda info: 3.0 * info["mean_wait_seconds"] * len(CROWD) / 100.0),
+    ],
+    ids=["violations", "waiting"],
+)
+def test_a_terms_weight_scales_what_the_episode_came_to(weights, per_course):
+    arguments = EnvArguments(
+        nodes=2, pods=len(CROWD), waiting_unit_seconds=100.0, fragmentation_weight=0.0, weights=weights,
+        service_levels={0: 50.0},
+    )  # fmt: skip
+    env = PlacementEnv(arguments, lambda generator: workload_of(TWO_NODES, CROWD, TYPICAL))
+    came_to = set()
+    for seed in range(8):
+        _, rewards, _, info = play(env, seed)
+        came_to.add(info["violations"])
+        assert sum(rewards) == pytest.approx(-per_course(info))
+    assert len(came_to) > 1  # what is done decides
+
+
+def test_cost_idle_devices_and_useless_devices_are_paid_for_as_long_as_they_last():
+    # The first pod takes one of two nodes of two devices each for 100 s; the last arrives at 50 s, and nobody waits.
+    arriving = [Pod(0, 100, 0, 0, 1, 1000), Pod(50, 100, 0, 0, 1, 1000), Pod(50, 100, 0, 0)]
+    pairs = [Node(1000, GIB, (1000, 1000))] * 2
+    workload = workload_of(pairs, arriving, typical_of((0, 2, 1000, 1.0)))
+
+    def paid(**weights: float) -> float:
+        arguments = EnvArguments(
+            nodes=2, pods=3, waiting_unit_seconds=50.0, fragmentation_weight=0.0,
+            weights=RewardWeights(**{"waiting": 0.0, **weights}),
+        )  # fmt: skip
+        env = PlacementEnv(arguments, lambda generator: workload)
+        env.reset()
+        return -env.step(np.int64(0))[1]
+
+    assert paid(allocation=1.0) == pytest.approx(0.75)  # three of four devices
+    assert paid(fragmentation=1.0) == pytest.approx(1.0)  # the device beside the pod, of no use to pairs
+    assert paid(cost=1.0) == pytest.approx(workload.price[0] * 50 / 3600)
+
+
+def test_idle_cpu_counts_where_there_are_no_devices():
+    arriving = [Pod(0, 100, 500), Pod(50, 100, 500), Pod(50, 100, 500)]
+    arguments = EnvArguments(
+        nodes=2, pods=3, waiting_unit_seconds=50.0, weights=RewardWeights(waiting=0.0, allocation=1.0)
+    )
+    env = PlacementEnv(arguments, lambda generator: workload_of(slots(2), arriving))
+    env.reset()
+    assert env.step(np.int64(0))[1] == pytest.approx(-0.75)
+
+
+@given(workloads(), schedulers(), st.integers(0, 99))
+def test_late_pods_are_those_that_waited_longer_than_promised(workload, scheduler, seed):
+    levels = {0: 1.0, 1000: 0.25}
+    arguments = EnvArguments(
+        nodes=len(workload.allocatable), pods=len(workload), fragmentation_weight=0.0, service_levels=levels,
+        weights=RewardWeights(waiting=0.0, violations=1.0),
+    )  # fmt: skip
+    assume(len(workload) > 1 and len(workload.allocatable) > 1)
+    batch = SimulatorBatch(1, arguments, lambda generator: workload, 1.0, seed, scheduler)
+    try:
+        batch.reset(0)
+    except ValueError:
+        assume(False)
+    generator, paid = np.random.default_rng(seed), 0.0
+    late_before = late(batch, workload, levels)
+    finished = np.array([False])
+    while not finished[0]:
+        rewards, finished = batch.step(generator.integers(batch.counts))
+        paid -= rewards[0]
+    assert paid == late(batch, workload, levels) - late_before
+
+
+def late(batch: SimulatorBatch, workload: Workload, levels: dict[int, float]) -> int:
+    """How many pods have waited longer than promised by now, as evaluation counts them."""
+    episode = view(batch._episodes, 0)
+    late_ones = outcome_of(episode).waited > promised_waits(workload.priority, levels)
+    return int(np.sum(late_ones[: episode.counters[ARRIVED]]))
+
+
+@given(workloads(), schedulers(), st.integers(0, 4), st.integers(0, 99), st.sampled_from((0, 20, 100)))
+def test_nodes_that_are_not_there_are_never_seen(workload, scheduler, more, seed, percentage):
+    assume(len(workload) > 1 and len(workload.allocatable) > 1)
+    scheduler = replace(scheduler, percentage_of_nodes_to_score=percentage)
+    exact = sizes_of(workload)
+    room = exact._replace(nodes=exact.nodes + more, shapes=exact.shapes + more, groups=exact.groups + more)
+    weights = RewardWeights(1.0, 1.0, 1.0, 1.0, 1.0)
+    batches = [
+        SimulatorBatch(
+            1,
+            EnvArguments(nodes=sizes.nodes, pods=sizes.pods, weights=weights),
+            Given(workload, sizes),
+            0.9,
+            0,
+            scheduler,
+        )
+        for sizes in (exact, room)
+    ]
+    try:
+        for batch in batches:
+            batch.reset(0)
+    except ValueError:
+        assume(False)
+    generator, finished = np.random.default_rng(seed), np.array([False])
+    while not finished[0]:
+        one, other = batches
+        limit = 2 * exact.nodes
+        np.testing.assert_array_equal(one.features[0], other.features[0, :limit])
+        np.testing.assert_array_equal(one.cluster, other.cluster)
+        assert one.counts == other.counts
+        assert not other.mask[0, limit:].any()
+        actions = generator.integers(one.counts + 1)
+        (rewards, finished), (other_rewards, other_finished) = one.step(actions), other.step(actions)
+        assert (rewards, finished) == (other_rewards, other_finished)
+    assert one.summary(0) == other.summary(0)
+
+
+class Given(EpisodeSource):
+    """One workload, in arrays of a given size."""
+
+    def __init__(self, workload: Workload, sizes: Sizes) -> None:
+        self._given, self.sizes = workload, sizes
+
+    def __call__(self, generator: np.random.Generator) -> Workload:
+        return self._given
+
+
+def test_a_finished_episode_stays_as_it_is_until_it_is_replaced():
+    env = crowded(fragmentation_weight=1.0)
+    play(env, 0)
+    _, reward, finished, _, info = env.step(np.int64(0))
+    assert (reward, finished) == (0.0, True)
+    assert info == env.step(np.int64(1))[4]
+
+
 @pytest.mark.parametrize("weight", [0.1, 2.0])
 def test_shaping_adds_the_same_to_every_course_of_an_episode(weight):
     # Potential-based: the discounted sum telescopes to minus the potential of the first state, whatever was done.
@@ -253,27 +440,82 @@ def test_each_place_in_a_batch_draws_for_itself():
         np.testing.assert_array_equal(getattr(few, name), getattr(many, name)[:2])
 
 
-def test_a_restored_batch_goes_on_exactly_where_it_was():
-    batch = SimulatorBatch(6, SMALL, source_of(), DISCOUNT, seed=0)
-    other = SimulatorBatch(6, SMALL, source_of(), DISCOUNT, seed=99)
+@pytest.mark.parametrize("reward", ["shaped", "sparse"])
+def test_a_restored_batch_goes_on_exactly_where_it_was(reward):
+    arguments = replace(
+        SMALL, nodes_lowest=3, reward=reward, violation_limit=0.001, service_levels={0: 0.0}, violation_step=50.0
+    )
+    batch = SimulatorBatch(6, arguments, source_of(arguments), DISCOUNT, seed=0)
+    other = SimulatorBatch(6, arguments, source_of(arguments), DISCOUNT, seed=99)
     for index in range(6):
         batch.reset(index)
         other.reset(index)
 
     def course(of: SimulatorBatch, steps: int) -> list:
         generator, seen = np.random.default_rng(1), []
-        for _ in range(steps):
+        for step in range(steps):
             rewards, finished = of.step(generator.integers(of.counts))
             for index in np.flatnonzero(finished):
                 seen.append(of.summary(index))
                 of.reset(index)
+            if step % 7 == 0:  # as between two rollouts
+                of.adapt_multiplier()
             seen.append((rewards.tolist(), finished.tolist(), of.features.tobytes(), of.cluster.tobytes()))
         return [*seen, of.returns.tolist(), of.lengths.tolist()]
 
-    course(batch, 20)
+    course(batch, 40)
+    assert batch.multiplier[0] > 0
     state = batch.state()
     wanted = course(batch, 60)  # far beyond the end of the episodes under way
     batch.restore(state)
     assert course(batch, 60) == wanted
     other.restore(state)
     assert course(other, 60) == wanted
+
+
+def test_the_price_of_a_broken_promise_rises_until_the_limit_is_kept():
+    # Whatever is done, the third pod waits: on nodes for one pod each, one of three promises is always broken.
+    arriving = [Pod(0, 10, 1000), Pod(0, 20, 1000), Pod(1, 5, 1000)]
+    arguments = EnvArguments(
+        nodes=2, pods=3, service_levels={0: 1.0}, violation_limit=0.1, violation_step=3.0, fragmentation_weight=0.0,
+        weights=RewardWeights(waiting=0.0),
+    )  # fmt: skip
+    batch = SimulatorBatch(1, arguments, lambda generator: workload_of(slots(2), arriving), 1.0, 0)
+    rewards = []
+    for _ in range(3):
+        batch.reset(0)
+        batch.adapt_multiplier()  # of what was finished before
+        batch.adapt_multiplier()  # nothing has been since
+        rewards.append(float(batch.step(np.array([0]))[0][0]))
+    steps = 3.0 * (1 / 3 - 0.1)
+    assert rewards == pytest.approx([0.0, -steps, -2 * steps])
+    assert batch.summary(0)["violation_multiplier"] == pytest.approx(2 * steps)
+    assert batch.summary(0)["violations"] == pytest.approx(1 / 3)
+
+
+def test_without_a_limit_broken_promises_have_no_price():
+    batch = SimulatorBatch(1, SMALL, source_of(), DISCOUNT, seed=0)
+    for _ in range(3):
+        batch.reset(0)
+        while not batch.step(np.zeros(1, np.int64))[1][0]:
+            pass
+        batch.adapt_multiplier()
+    assert batch.multiplier.tolist() == [0.0]
+
+
+def test_random_draws_of_cluster_and_population_play_to_their_end():
+    arguments = EnvArguments(nodes=16, nodes_lowest=3, pods=60, remixes=5, parallel=4)
+    source = source_of(arguments)
+    batch = SimulatorBatch(4, arguments, source, DISCOUNT, seed=0)
+    for index in range(4):
+        batch.reset(index)
+    sizes = set()
+    for _ in range(400):
+        _, finished = batch.step(np.random.default_rng(0).integers(batch.counts))
+        assert np.all(np.isfinite(batch.features))
+        for index in np.flatnonzero(finished):
+            batch.reset(index)
+            sizes.add(int(batch._episodes.sizes[index, NODES]))
+    assert len(sizes) > 3
+    assert min(sizes) >= 3
+    assert max(sizes) <= 16

@@ -197,4 +197,6 @@ class _Callback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
+        if isinstance(self.training_env, BatchedVecEnv):
+            self.training_env.batch.adapt_multiplier()
         self._follower.collected()

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from extender.placement import GPU, WHOLE_DEVICE_MILLI, BoolArray, IntArray
+from training.service_levels import SERVICE_LEVELS, promised_waits, service_classes
 from training.simulator.scheduling import Outcome
 from training.simulator.state import COST, EMPTY_NODES, FRAGMENTED, RESOURCES, WAITING
 from training.workloads.base import BASE_RESOURCES, FloatArray, Workload
@@ -24,8 +25,6 @@ from training.workloads.base import BASE_RESOURCES, FloatArray, Workload
 CURVE_POINTS = 120
 CVAR_SHARE = 0.05
 SHORTEST_RUN_SECONDS = 10.0  # the bound of bounded slowdown
-SERVICE_LEVELS = {0: 3600.0, 1000: 300.0}
-"""The longest wait that is promised, in seconds, by the lowest priority it is promised to: best effort, ordinary."""
 
 
 @dataclass(frozen=True)
@@ -326,13 +325,11 @@ def _averages_over_time(workload: Workload, outcome: Outcome, first: int) -> dic
 
 
 def _violations(waits: FloatArray, priority: IntArray, service_levels: Mapping[int, float]) -> dict[str, float]:
-    levels = np.array(sorted(service_levels), dtype=np.int64)
-    promised = np.array([math.inf, *(service_levels[level] for level in sorted(service_levels))])
-    group = np.searchsorted(levels, priority, side="right")  # 0 is promised nothing
-    late = waits > promised[group]
+    late = waits > promised_waits(priority, service_levels)
+    group = service_classes(priority, service_levels)
     return {
         "violations": _mean(late[group > 0]),
-        **{violation_key(int(level)): _mean(late[group == index + 1]) for index, level in enumerate(levels)},
+        **{violation_key(level): _mean(late[group == index]) for index, level in enumerate(sorted(service_levels), 1)},
     }
 
 

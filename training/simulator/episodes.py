@@ -1,24 +1,29 @@
 """From workloads to the arrays of the event loop, one episode or a batch of them.
 
-A batch is an `Episode` whose arrays have a leading dimension; `view` gives one of its episodes without copying.
+A batch is an `Episode` whose arrays have a leading dimension; `view` gives one of its episodes without copying. Its
+episodes may have different numbers of nodes, shapes and typical pods: the arrays have room for the largest, and
+compiled code is given the part that is in use, so that it never meets a node that is not there.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from extender.fragmentation import FragmentationTables, fragmentation, fragmentation_tables
-from extender.placement import CPU, GPU_POD_CLASSES, NodeArrays, empty_nodes
+from extender.placement import ABSENT_DEVICE, CPU, GPU_POD_CLASSES, NodeArrays, empty_nodes
 from training.simulator.compiled import inner
 from training.simulator.heap import Heap
 from training.simulator.state import (
     COUNTERS,
     CURRENT,
     EMPTY_NODES_NOW,
+    GROUPS,
     NOBODY,
+    NODES,
     NOWHERE,
     RESOURCES,
     SETTINGS,
+    SIZES,
     Cluster,
     Episode,
     Pods,
@@ -30,18 +35,46 @@ DEVICE_SLOTS = 8  # the largest GPU node of the known traces; wider nodes widen 
 BEYOND_ALL_CPU = np.iinfo(np.int64).max
 
 
-def allocate(batch: int, workload: Workload, *, sampled: bool = False) -> Episode:
-    """Empty arrays for `batch` episodes of the size of this workload.
+class Sizes(NamedTuple):
+    """Room that episodes need; every episode has all of the resources and pods, of the others it may have fewer."""
+
+    nodes: int
+    resources: int
+    pods: int
+    shapes: int
+    slots: int  # devices of a node
+    models: int  # of GPUs, the unknown one included
+    cpu_edges: int  # of `FragmentationTables`, as the next two
+    levels: int
+    groups: int
+
+
+def sizes_of(workload: Workload) -> Sizes:
+    """What an episode of this workload needs."""
+    tables = fragmentation_tables(workload.typical)
+    nodes, resources = workload.allocatable.shape
+    return Sizes(
+        nodes=nodes,
+        resources=resources,
+        pods=len(workload),
+        shapes=len(workload.shapes),
+        slots=max(DEVICE_SLOTS, int(workload.devices.max(initial=0))),
+        models=len(tables.served),
+        cpu_edges=len(tables.cpu_edges),
+        levels=len(tables.level_milli),
+        groups=len(tables.group_level),
+    )
+
+
+def allocate(batch: int, sizes: Sizes, *, sampled: bool = False) -> Episode:
+    """Empty arrays for `batch` episodes.
 
     Args:
         batch: number of episodes.
-        workload: a sample; others may have fewer typical pods, everything else has to be of the same size.
+        sizes: of the largest of them.
         sampled: whether the clock is to be kept at each arrival.
     """
-    nodes, resources = workload.allocatable.shape
-    pods, shapes = len(workload), len(workload.shapes)
-    slots = max(DEVICE_SLOTS, int(workload.devices.max(initial=0)))
-    tables = fragmentation_tables(workload.typical)
+    nodes, resources, pods, shapes, slots, models, edges, levels, groups = sizes
 
     def integers(*dimensions: int) -> np.ndarray:
         return np.zeros((batch, *dimensions), dtype=np.int64)
@@ -110,7 +143,14 @@ def allocate(batch: int, workload: Workload, *, sampled: bool = False) -> Episod
             next_pod=integers(pods),
             previous_pod=integers(pods),
         ),
-        tables=FragmentationTables(*(np.zeros((batch, *array.shape), array.dtype) for array in tables)),
+        tables=FragmentationTables(
+            cpu_edges=integers(edges),
+            level_milli=integers(levels),
+            group_level=integers(groups),
+            group_count=integers(groups),
+            served=floats(models, edges + 1, groups),
+            unserved=floats(models, edges + 1),
+        ),
         active=heap(),
         backoff=heap(),
         running=heap(),
@@ -118,6 +158,7 @@ def allocate(batch: int, workload: Workload, *, sampled: bool = False) -> Episod
         counters=integers(COUNTERS),
         clock=floats(1 + RESOURCES + resources),
         settings=floats(SETTINGS),
+        sizes=integers(SIZES),
         samples=floats(pods + 1 if sampled else 0, 1 + RESOURCES + resources),
     )
 
@@ -148,27 +189,57 @@ def load(episode: Episode, workload: Workload, settings: FloatArray, order: Floa
         order: (P,), by which the queue is sorted.
 
     Raises:
-        ValueError: the workload does not have the size that the arrays were allocated for.
+        ValueError: the workload does not fit into the arrays.
     """
     cluster, shapes, pods = episode.cluster, episode.shapes, episode.pods
-    given = (workload.allocatable.shape, len(workload), len(workload.shapes))
-    wanted = (cluster.nodes.allocatable.shape, len(pods.shape), len(shapes.gpu_count))
-    if given != wanted or workload.devices.max(initial=0) > cluster.nodes.device_free.shape[1]:
-        raise ValueError(f"workload of (nodes, resources), pods, shapes {given}, arrays for {wanted}")
+    tables = fragmentation_tables(workload.typical)
+    _check(episode, workload, tables)
+    count, kinds = len(workload.allocatable), len(workload.shapes)
+    episode.sizes[:] = count, len(tables.group_level)
+    _clear_rest(episode, count, kinds)
     nodes = empty_nodes(workload.allocatable, workload.devices, workload.model)
-    cluster.nodes.device_free[:] = -1
-    cluster.nodes.device_free[:, : nodes.device_free.shape[1]] = nodes.device_free
-    cluster.nodes.allocatable[:] = workload.allocatable
-    for target, name in ((cluster, "pod_limit"), (cluster, "price"), (cluster, "admits"), (cluster.nodes, "model")):
-        getattr(target, name)[:] = getattr(workload, name)
+    cluster.nodes.device_free[:] = ABSENT_DEVICE
+    cluster.nodes.device_free[:count, : nodes.device_free.shape[1]] = nodes.device_free
+    cluster.nodes.allocatable[:count] = workload.allocatable
+    cluster.nodes.model[:count] = workload.model
+    for name in ("pod_limit", "price"):
+        getattr(cluster, name)[:count] = getattr(workload, name)
+    cluster.admits[:kinds, :count] = workload.admits
     for name in ("request", "nonzero", "gpu_count", "gpu_milli"):
-        getattr(shapes, name)[:] = getattr(workload.shapes, name)
+        getattr(shapes, name)[:kinds] = getattr(workload.shapes, name)
     for name in ("shape", "arrival", "duration", "priority", "expected"):
         getattr(pods, name)[:] = getattr(workload, name)
     pods.order[:] = order
     episode.settings[:] = settings
-    _load_tables(episode.tables, fragmentation_tables(workload.typical))
+    _load_tables(episode.tables, tables)
     _start(episode)
+
+
+def _check(episode: Episode, workload: Workload, tables: FragmentationTables) -> None:
+    cluster = episode.cluster
+    nodes, resources = cluster.nodes.allocatable.shape
+    given = (*workload.allocatable.shape, len(workload), len(workload.shapes), int(workload.devices.max(initial=0)))
+    slots = cluster.nodes.device_free.shape[1]
+    room = (nodes, resources, len(episode.pods.shape), len(episode.shapes.gpu_count), slots)
+    fixed = given[1:3] == room[1:3]
+    if not fixed or any(wanted > there for wanted, there in zip(given, room, strict=True)):
+        raise ValueError(f"workload of nodes, resources, pods, shapes, devices a node {given}, arrays for {room}")
+    fits = all(wanted <= there for wanted, there in zip(tables.served.shape, episode.tables.served.shape, strict=True))
+    if not fits or len(tables.level_milli) > len(episode.tables.level_milli):
+        raise ValueError(
+            f"typical pods make tables of {tables.served.shape}, arrays are for {episode.tables.served.shape}"
+        )
+
+
+def _clear_rest(episode: Episode, nodes: int, shapes: int) -> None:
+    """Empty what an earlier, larger episode left where this one has no nodes and shapes."""
+    cluster = episode.cluster
+    for array in (cluster.nodes.allocatable, cluster.nodes.model, cluster.pod_limit, cluster.price):
+        array[nodes:] = 0
+    cluster.admits[:, nodes:] = False
+    cluster.admits[shapes:] = False
+    for array in episode.shapes:
+        array[shapes:] = 0
 
 
 def _start(episode: Episode) -> None:
@@ -182,7 +253,7 @@ def _start(episode: Episode) -> None:
     cluster.largest[:] = nodes.allocatable.max(axis=0)
     cpu_free = nodes.allocatable[:, CPU]
     cluster.fragmentation[:] = fragmentation(episode.tables, nodes.model, cpu_free, nodes.device_free.T)
-    cluster.rates[:] = cluster.fragmentation.sum(), 0.0
+    cluster.rates[:] = cluster.fragmentation[: episode.sizes[NODES]].sum(), 0.0
     for array in (pods.taken, pods.waited, pods.preempted, pods.withheld):
         array[:] = 0
     for array in (pods.started, pods.began, pods.finishes):
@@ -194,19 +265,16 @@ def _start(episode: Episode) -> None:
     for heap in (episode.active, episode.backoff, episode.running):
         heap.size[:] = 0
     episode.counters[:] = 0
-    episode.counters[EMPTY_NODES_NOW] = len(nodes.allocatable)
+    episode.counters[EMPTY_NODES_NOW] = episode.sizes[NODES]
     episode.counters[CURRENT] = NOBODY
     episode.clock[:] = 0.0
 
 
 def _load_tables(target: FragmentationTables, tables: FragmentationTables) -> None:
-    fitting = all(given <= room for given, room in zip(tables.served.shape, target.served.shape, strict=True))
-    if not fitting or len(tables.level_milli) > len(target.level_milli):
-        raise ValueError(f"typical pods make tables of {tables.served.shape}, arrays are for {target.served.shape}")
+    """Fill the tables so that what is more than these have weighs nothing, whoever reads it."""
     models, bins, groups = tables.served.shape
     target.cpu_edges[: bins - 1], target.cpu_edges[bins - 1 :] = tables.cpu_edges, BEYOND_ALL_CPU
     target.level_milli[: len(tables.level_milli)] = tables.level_milli
-    # Groups that are not used are of the last size, so that they cost no look at the devices, and weigh nothing.
     target.group_level[:groups] = tables.group_level
     target.group_level[groups:] = tables.group_level[-1] if groups else 0
     target.group_count[:groups] = tables.group_count
@@ -217,7 +285,7 @@ def _load_tables(target: FragmentationTables, tables: FragmentationTables) -> No
 
 def episode_of(workload: Workload, settings: FloatArray, order: FloatArray, *, sampled: bool = False) -> Episode:
     """A single episode at its start."""
-    episode: Episode = view(allocate(1, workload, sampled=sampled), 0)
+    episode: Episode = view(allocate(1, sizes_of(workload), sampled=sampled), 0)
     load(episode, workload, settings, order)
     return episode
 
@@ -229,29 +297,30 @@ def _view_heap(heap, index):
 
 @inner
 def view_compiled(batch, index):
-    """`view` for compiled code, which cannot iterate over fields."""
+    """`view` for compiled code, which cannot iterate over fields; of nodes and groups those that there are."""
     nodes, cluster, shapes, pods, tables = batch.cluster.nodes, batch.cluster, batch.shapes, batch.pods, batch.tables
+    count, groups = batch.sizes[index, NODES], batch.sizes[index, GROUPS]
     return Episode(
         Cluster(
             NodeArrays(
-                nodes.allocatable[index],
-                nodes.requested[index],
-                nodes.nonzero[index],
-                nodes.device_free[index],
-                nodes.gpu_pods[index],
-                nodes.model[index],
+                nodes.allocatable[index, :count],
+                nodes.requested[index, :count],
+                nodes.nonzero[index, :count],
+                nodes.device_free[index, :count],
+                nodes.gpu_pods[index, :count],
+                nodes.model[index, :count],
             ),
             cluster.admits[index],
-            cluster.pod_count[index],
-            cluster.pod_limit[index],
-            cluster.price[index],
+            cluster.pod_count[index, :count],
+            cluster.pod_limit[index, :count],
+            cluster.price[index, :count],
             cluster.largest[index],
-            cluster.fragmentation[index],
-            cluster.first_pod[index],
-            cluster.reserved_for[index],
-            cluster.reserved_until[index],
-            cluster.version[index],
-            cluster.changed[index],
+            cluster.fragmentation[index, :count],
+            cluster.first_pod[index, :count],
+            cluster.reserved_for[index, :count],
+            cluster.reserved_until[index, :count],
+            cluster.version[index, :count],
+            cluster.changed[index, :count],
             cluster.in_use[index],
             cluster.rates[index],
         ),
@@ -289,8 +358,8 @@ def view_compiled(batch, index):
         FragmentationTables(
             tables.cpu_edges[index],
             tables.level_milli[index],
-            tables.group_level[index],
-            tables.group_count[index],
+            tables.group_level[index, :groups],
+            tables.group_count[index, :groups],
             tables.served[index],
             tables.unserved[index],
         ),
@@ -301,5 +370,6 @@ def view_compiled(batch, index):
         batch.counters[index],
         batch.clock[index],
         batch.settings[index],
+        batch.sizes[index],
         batch.samples[index],
     )

@@ -53,6 +53,10 @@ WAITING, FRAGMENTED, EMPTY_NODES, COST, RESOURCES = range(5)  # positions in Out
 ) = range(9)
 SETTINGS = 9
 
+# Positions in Episode.sizes: how many nodes and groups of typical pods there are, in arrays with room for more.
+NODES, GROUPS = range(2)
+SIZES = 2
+
 
 class Cluster(NamedTuple):
     """The nodes, and what is on them."""
@@ -124,6 +128,7 @@ class Episode(NamedTuple):
     counters: np.ndarray  # (COUNTERS,) int64
     clock: np.ndarray  # (1 + RESOURCES + R,) float64
     settings: np.ndarray  # (SETTINGS,) float64
+    sizes: np.ndarray  # (SIZES,) int64
     samples: np.ndarray  # (P + 1, 1 + RESOURCES + R) float64: the clock at each arrival and at the end; or (0, …)
 
 

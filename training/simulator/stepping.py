@@ -8,16 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from extender.placement import GPU, WHOLE_DEVICE_MILLI
+from extender.placement import CPU, GPU, WHOLE_DEVICE_MILLI
 from training.simulator.compiled import entry, inner
 from training.simulator.described import describe_each
 from training.simulator.episodes import view_compiled
 from training.simulator.event_loop import fail, next_decision, place
 from training.simulator.state import (
     ARRIVED,
+    COST,
     CURRENT,
+    FRAGMENTED,
     NOBODY,
+    NOW,
     PARKED,
+    RESOURCES,
     WAITING,
 )
 
@@ -25,9 +29,28 @@ BEGIN = -1  # instead of an action, for an episode that has not begun
 CLUSTER_FEATURES = 6  # what the critic sees beside the free share of each resource
 
 
-@inner
-def _potential(episode, weight):
-    return -weight * episode.cluster.rates[0] / 1000.0
+class Terms(NamedTuple):
+    """What rewards are made of; `rewards.RewardWeights` says what each weight means."""
+
+    unit: float  # seconds
+    waiting: float
+    allocation: float
+    cost: float
+    violations: float
+    fragmentation: float
+    potential: float
+    discount: float
+    sparse: bool
+
+
+class Spent(NamedTuple):
+    """What an episode has come to, in the terms of the reward."""
+
+    waiting: float  # seconds, of all pods
+    idle: float  # seconds, of the whole cluster's GPUs
+    cost: float  # price units
+    late: int  # pods that have waited longer than promised
+    useless: float  # seconds, of one device
 
 
 class Room(NamedTuple):
@@ -35,6 +58,58 @@ class Room(NamedTuple):
 
     feasible: np.ndarray  # (N,) int64
     after: np.ndarray  # (D,) int64
+
+
+@inner
+def _potential(episode, weight):
+    return -weight * episode.cluster.rates[0] / 1000.0
+
+
+@inner
+def _spent(episode, terms, promised):
+    """What has been spent up to now; what has no weight is not looked at where looking takes time."""
+    clock = episode.clock
+    idle = _idle_seconds(episode) if terms.allocation > 0.0 else 0.0
+    late = _late_pods(episode, promised) if terms.violations > 0.0 else 0
+    return Spent(clock[1 + WAITING], idle, clock[1 + COST], late, clock[1 + FRAGMENTED])
+
+
+@inner
+def _idle_seconds(episode):
+    allocatable = episode.cluster.nodes.allocatable
+    capacity = 0
+    resource = GPU
+    for row in range(allocatable.shape[0]):
+        capacity += allocatable[row, GPU]
+    if capacity == 0:
+        resource = CPU
+        for row in range(allocatable.shape[0]):
+            capacity += allocatable[row, CPU]
+    return episode.clock[NOW] - episode.clock[1 + RESOURCES + resource] / max(capacity, 1)
+
+
+@inner
+def _late_pods(episode, promised):
+    pods, now = episode.pods, episode.clock[NOW]
+    late = 0
+    for pod in range(episode.counters[ARRIVED]):
+        waited = pods.waited[pod]
+        if np.isnan(pods.finishes[pod]):
+            waited += now - pods.pending_since[pod]
+        late += waited > promised[pod]
+    return late
+
+
+@inner
+def _price(terms, before, after):
+    """What the time between cost, in units of the reward."""
+    return (
+        terms.waiting * (after.waiting - before.waiting) / terms.unit
+        + terms.allocation * (after.idle - before.idle) / terms.unit
+        + terms.cost * (after.cost - before.cost)
+        + terms.violations * (after.late - before.late)
+        + terms.fragmentation * (after.useless - before.useless) / terms.unit
+    )
 
 
 @inner
@@ -85,17 +160,18 @@ def step(
     counts,
     room,
     rewards,
+    owed,
     finished,
     generator,
-    unit,
-    weight,
-    discount,
+    promised,
+    terms,
 ):
     """Carry out one action in each of a row of episodes and play on to its next decision.
 
-    An action that names no candidate leaves the pod unschedulable for now. The reward is minus the waiting until the
-    next decision in units of `unit` seconds, plus the change of the potential, discounted; the potential of a finished
-    episode is 0.
+    An action that names no candidate leaves the pod unschedulable for now. The reward is minus what the time until the
+    next decision cost, plus the change of the potential, discounted; the potential of a finished episode is 0. Sparse
+    rewards are 0 until the end of the episode, which pays for everything since its first decision. An episode that is
+    finished stays as it is.
 
     Args:
         batch: E episodes, changed in place.
@@ -110,18 +186,22 @@ def step(
         counts: (E,) int64, the number of candidates.
         room: arrays to work in.
         rewards: (E,) float64, receives the rewards.
+        owed: (E,) float64, what each episode has cost since its first decision.
         finished: (E,) bool, receives whether each episode is finished.
         generator: numpy Generator, for decisions that are skipped and for preemption.
-        unit: seconds of waiting that cost 1.
-        weight: of the potential, per useless device.
-        discount: of the learning problem.
+        promised: (E, P) float64, seconds that each pod may wait.
+        terms: what rewards are made of.
     """
     for index in range(first, first + actions.shape[0]):
-        episode = view_compiled(batch, index)
-        waiting = episode.clock[1 + WAITING]
-        potential = _potential(episode, weight)
         action = actions[index - first]
-        remaining = skip if action == BEGIN else 0
+        begins = action == BEGIN
+        if finished[index] and not begins:
+            rewards[index] = 0.0
+            continue
+        episode = view_compiled(batch, index)
+        before = _spent(episode, terms, promised[index])
+        potential = _potential(episode, terms.potential)
+        remaining = skip if begins else 0
         count = counts[index]
         while True:
             pod = episode.counters[CURRENT]
@@ -137,5 +217,12 @@ def step(
         counts[index] = count
         _describe(episode, count, features[index], mask[index], cluster[index], rows[index], devices[index], room)
         finished[index] = count == 0
-        after = 0.0 if finished[index] else _potential(episode, weight)
-        rewards[index] = discount * after - potential - (episode.clock[1 + WAITING] - waiting) / unit
+        price = _price(terms, before, _spent(episode, terms, promised[index]))
+        owed[index] = 0.0 if begins else owed[index] + price
+        if begins:
+            rewards[index] = 0.0
+        elif terms.sparse:
+            rewards[index] = -owed[index] if finished[index] else 0.0
+        else:
+            after = 0.0 if finished[index] else _potential(episode, terms.potential)
+            rewards[index] = terms.discount * after - potential - price

@@ -18,6 +18,11 @@ BASE_RESOURCES = ("cpu", "memory", "gpu")
 CPU_AND_MEMORY = 2
 RESOURCES_AT_MOST = 16
 TYPICAL_COVERAGE = 0.95
+TYPICAL_AT_MOST = 48
+
+
+class NothingFitsError(ValueError):
+    """No pod fits on the nodes that were drawn, even when they are empty."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,7 @@ def draw_workload(
     longest_seconds: float,
     generator: np.random.Generator,
     knowledge: DurationKnowledge = DurationKnowledge.NONE,
+    recent: int = 0,
 ) -> Workload:
     """Draw a cluster and a sequence of pods.
 
@@ -176,10 +182,12 @@ def draw_workload(
         longest_seconds: and to at most this.
         generator: the only source of randomness.
         knowledge: what the scheduler knows of the durations.
+        recent: from how many pods, drawn as those that arrive, the typical pods are estimated, as they are in a
+            cluster, where nobody knows the population; 0: from all that the population has.
 
     Raises:
-        ValueError: no pod of the population fits on the drawn nodes, or arrivals are to be as in the trace and the
-            population has none.
+        NothingFitsError: no pod of the population fits on the drawn nodes.
+        ValueError: arrivals are to be as in the trace and the population has none.
     """
     count = len(population.allocatable)
     rows = generator.choice(count, size=nodes, replace=nodes > count)
@@ -188,7 +196,7 @@ def draw_workload(
     fitting = population.shapes.fitting_somewhere(allocatable, devices, admits)
     eligible = np.flatnonzero(fitting[population.shape])
     if len(eligible) == 0:
-        raise ValueError(
+        raise NothingFitsError(
             f"none of the pods of {population.name} fits on any of the {nodes} drawn nodes; draw more nodes"
         )
     if process is ArrivalProcess.TRACE:
@@ -214,6 +222,11 @@ def draw_workload(
         case DurationKnowledge.ESTIMATED:
             history = np.clip(population.duration, shortest_seconds, longest_seconds)
             expected = estimated_durations(shape, population.shape, history, population.shapes.classes, generator)
+    observed = population.shape
+    if recent and process is ArrivalProcess.TRACE and population.arrival is not None:
+        observed = population.shape[resample(population.arrival, eligible, recent, generator)[0]]
+    elif recent:
+        observed = population.shape[generator.choice(eligible, size=recent)]
     return Workload(
         resources=population.resources,
         allocatable=allocatable,
@@ -229,7 +242,7 @@ def draw_workload(
         duration=duration,
         priority=population.priority[drawn],
         expected=expected,
-        typical=typical_pods(population.shapes, population.shape),
+        typical=typical_pods(population.shapes, observed),
     )
 
 
@@ -239,7 +252,7 @@ def shape_classes(gpu_count: IntArray, gpu_milli: IntArray) -> IntArray:
     return np.select(conditions, [0, 3, 1], default=2).astype(np.int64)
 
 
-def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = 48) -> TypicalPods:
+def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = TYPICAL_AT_MOST) -> TypicalPods:
     """The most frequent shapes that together make up 95 % of the pods, most frequent first until then.
 
     Source: the rule of the FGD paper's simulator; shapes are told apart by CPU, GPU and GPU models only.
@@ -249,8 +262,12 @@ def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = 48) -> Typic
         shape: (P,) int64, the shape of each pod.
         at_most: a cap on the number of shapes.
     """
-    keys = np.column_stack([shapes.request[:, CPU], shapes.gpu_count, shapes.gpu_milli, shapes.models])[shape]
-    distinct, first, counts = np.unique(keys, axis=0, return_index=True, return_counts=True)
+    occurring, first_pod, pods = np.unique(shape, return_index=True, return_counts=True)
+    keys = np.column_stack([shapes.request[:, CPU], shapes.gpu_count, shapes.gpu_milli, shapes.models])[occurring]
+    distinct, alike = np.unique(keys, axis=0, return_inverse=True)
+    counts, first = np.zeros(len(distinct), np.int64), np.full(len(distinct), len(shape))
+    np.add.at(counts, alike.reshape(-1), pods)
+    np.minimum.at(first, alike.reshape(-1), first_pod)  # of equally frequent ones the first to arrive comes first
     order = np.lexsort((first, -counts))
     covered = np.cumsum(counts[order])
     taken = order[: min(int(np.searchsorted(covered, TYPICAL_COVERAGE * len(shape))) + 1, at_most)]

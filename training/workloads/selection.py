@@ -67,6 +67,10 @@ class WorkloadArguments:
     assumed_seconds: Annotated[
         float, Field(gt=0, description="source=decisions: duration of a pod that announced none")
     ] = 600.0
+    recent_pods: Annotated[
+        int,
+        Field(ge=0, description="typical pods are estimated from so many pods, drawn anew each episode; 0: from all"),
+    ] = 2000
     prices: NodePrices = field(default_factory=NodePrices)
     generator: GeneratorArguments = field(default_factory=GeneratorArguments)
 
@@ -112,6 +116,7 @@ def draw(
         shortest_seconds=arguments.shortest_seconds,
         longest_seconds=arguments.longest_seconds,
         knowledge=DurationKnowledge(arguments.durations_known),
+        recent=arguments.recent_pods,
         generator=generator,
     )
 

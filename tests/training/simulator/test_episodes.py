@@ -4,13 +4,14 @@ import numba
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from extender.fragmentation import fragmentation, fragmentation_tables
 from extender.placement import ABSENT_DEVICE, WHOLE_DEVICE_MILLI
 from tests.clusters import GIB, Node, clusters, typical_of, typical_pods
 from tests.training.small_workloads import Pod, slots, workload_of, workloads
 from training.simulator.compiled import ENTRY
-from training.simulator.episodes import DEVICE_SLOTS, allocate, arrays_of, load, view, view_compiled
+from training.simulator.episodes import DEVICE_SLOTS, allocate, arrays_of, load, sizes_of, view, view_compiled
 from training.simulator.heap import Heap
 from training.simulator.scheduling import (
     RANDOM_TIES,
@@ -23,7 +24,7 @@ from training.simulator.scheduling import (
     settings_of,
 )
 from training.simulator.scoring import RULE_NUMBERS, empty_cache
-from training.simulator.state import Episode
+from training.simulator.state import EMPTY_NODES_NOW, Episode
 from training.workloads.base import Workload
 
 FIRST_FIT = RULE_NUMBERS["first-fit"]
@@ -56,13 +57,13 @@ def compiled_view_reader(batch: Episode):
 
 
 def test_a_view_shares_the_batchs_memory():
-    batch = allocate(2, THREE_NODES)
+    batch = allocate(2, sizes_of(THREE_NODES))
     view(batch, 1).cluster.nodes.requested[2, 0] = 7
     assert batch.cluster.nodes.requested[:, 2, 0].tolist() == [0, 7]
 
 
 def test_arrays_have_dotted_names_and_are_the_batchs_own():
-    batch = allocate(2, THREE_NODES)
+    batch = allocate(2, sizes_of(THREE_NODES))
     arrays = arrays_of(batch)
     assert arrays["cluster.nodes.requested"] is batch.cluster.nodes.requested
     assert arrays["backoff.keys"] is batch.backoff.keys
@@ -71,7 +72,7 @@ def test_arrays_have_dotted_names_and_are_the_batchs_own():
 
 
 def test_compiled_code_sees_the_same_view():
-    batch = allocate(2, THREE_NODES, sampled=True)
+    batch = allocate(2, sizes_of(THREE_NODES), sampled=True)
     arrays = arrays_of(batch)
     for number, array in enumerate(arrays.values()):
         array[1] = number % 2 if array.dtype == np.bool_ else number
@@ -129,6 +130,36 @@ def test_a_used_episode_loaded_again_plays_as_a_new_one(workload):
         np.testing.assert_array_equal(getattr(again, name), getattr(new, name), err_msg=name)
 
 
+@given(workloads(), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
+def test_compiled_code_gets_the_nodes_and_groups_that_there_are(workload, nodes, shapes, groups):
+    exact = sizes_of(workload)
+    larger = exact._replace(
+        nodes=exact.nodes + nodes, shapes=exact.shapes + shapes, groups=exact.groups + groups, models=exact.models + 1
+    )
+    episodes = [view(allocate(1, sizes), 0) for sizes in (exact, larger)]
+    for episode in episodes:
+        for array in arrays_of(episode).values():
+            array[:] = 1  # what an earlier episode left
+        load_default(episode, workload)
+    assert episodes[1].sizes.tolist() == [exact.nodes, exact.groups]
+    assert episodes[1].counters[EMPTY_NODES_NOW] == exact.nodes
+    assert episodes[1].cluster.rates[0] == episodes[0].cluster.rates[0]
+    batch = allocate(2, larger)
+    load_default(view(batch, 1), workload)
+    assert in_use(batch, 1) == (exact.nodes, exact.nodes, exact.groups, exact.groups)
+
+
+@numba.njit(**ENTRY)
+def in_use(batch, index):
+    episode = view_compiled(batch, index)
+    return (
+        len(episode.cluster.pod_count),
+        len(episode.cluster.nodes.device_free),
+        len(episode.tables.group_level),
+        len(episode.tables.group_count),
+    )
+
+
 @given(typical_pods(models=2), typical_pods(models=2), clusters(models=2))
 def test_tables_in_arrays_with_room_for_more_measure_the_same(typical, larger, nodes):
     # Sorted by size, so that the arrays are as large as either needs.
@@ -137,7 +168,7 @@ def test_tables_in_arrays_with_room_for_more_measure_the_same(typical, larger, n
     room, given_tables = fragmentation_tables(larger), fragmentation_tables(typical)
     fits = np.all(np.array(given_tables.served.shape) <= room.served.shape)
     workload = replace(THREE_NODES, typical=larger)
-    episode = view(allocate(1, workload), 0)
+    episode = view(allocate(1, sizes_of(workload)), 0)
     load_default(episode, workload)  # something is left of it
     if not fits or len(given_tables.level_milli) > len(room.level_milli):
         with pytest.raises(ValueError, match="typical pods make tables of"):
@@ -154,13 +185,13 @@ def test_tables_in_arrays_with_room_for_more_measure_the_same(typical, larger, n
 @pytest.mark.parametrize(
     "workload",
     [
-        workload_of(slots(2), [Pod(0, 1, 1000), Pod(0, 1, 500)]),
+        workload_of(slots(4), [Pod(0, 1, 1000), Pod(0, 1, 500)]),
         workload_of(slots(3), [Pod(0, 1, 1000), Pod(0, 1, 500), Pod(0, 1, 500)]),
-        workload_of(slots(3), [Pod(0, 1, 1000), Pod(0, 1, 1000)]),
+        workload_of(slots(3), [Pod(0, 1, 1000), Pod(0, 1, 500), Pod(0, 1, 250)]),
         replace(THREE_NODES, devices=np.array([0, 0, DEVICE_SLOTS + 1])),
     ],
     ids=["nodes", "pods", "shapes", "devices"],
 )
-def test_a_workload_of_another_size_is_refused(workload):
+def test_a_workload_that_does_not_fit_is_refused(workload):
     with pytest.raises(ValueError, match=r"workload of .* arrays for"):
-        load_default(view(allocate(2, THREE_NODES), 0), workload)
+        load_default(view(allocate(2, sizes_of(THREE_NODES)), 0), workload)

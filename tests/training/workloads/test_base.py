@@ -174,6 +174,23 @@ def test_pods_for_different_gpu_models_are_different_typical_pods():
     assert by_share == {2 / 3: [False, False, True], 1 / 3: [True, True, True]}
 
 
+def test_typical_pods_are_estimated_from_as_many_recent_pods():
+    population = population_of([(8000, 64, 0)], [(1000, 1, 0, 0)] * 3 + [(2000, 1, 0, 0)])
+    shares = [draw(population, seed, nodes=1, recent=8).typical.share for seed in range(300)]
+    of_smaller = np.array([share[0] if len(share) > 1 else 1.0 for share in shares])
+    assert np.all(of_smaller * 8 % 1 == 0)
+    assert len(set(of_smaller)) > 2
+    assert draw(population, 0, nodes=1).typical.share.tolist() == [0.75, 0.25]
+
+
+def test_recent_pods_of_a_recorded_trace_are_of_its_days():
+    pods = [(1000, 1, 0, 0)] * 10 + [(2000, 1, 0, 0)] * 10
+    arrivals = [86400.0 * day + 100.0 * number for day in range(4) for number in range(5)]
+    population = population_of([(8000, 64, 0)], pods, arrivals=arrivals)
+    drawn = draw(population, nodes=1, recent=5, process=ArrivalProcess.TRACE)  # one day's
+    assert drawn.typical.share.tolist() == [1.0]
+
+
 def test_typical_pods_are_capped():
     population = population_of([(8000, 64, 0)], [(1000 + number, 1, 0, 0) for number in range(100)])
     typical = typical_pods(population.shapes, population.shape, at_most=48)
