@@ -20,11 +20,11 @@ from training.randomisation import EnvArguments, EpisodeSource, WorkloadSource, 
 from training.rewards import ascended
 from training.service_levels import promised_waits
 from training.simulator import stepping
-from training.simulator.episodes import allocate, arrays_of, load, sizes_of, view
+from training.simulator.episodes import allocate, load, sizes_of
 from training.simulator.scheduling import SchedulerArguments, order_of, settings_of
 from training.simulator.state import FORCED, NOW, PLACED, WAITING
 from training.simulator.stepping import CLUSTER_FEATURES
-from training.workloads.base import NothingFitsError
+from training.simulator.views import arrays_of, view
 
 Observation = dict[str, NDArray[np.float32]]
 
@@ -127,13 +127,9 @@ class SimulatorBatch:
         """
         if self._finished[index] and not self.partial[index]:
             self._promises += *self._broken_promises(index), 1
-        generator, problem = self._generators[index], None
+        generator = self._generators[index]
         for _ in range(RESETS_AT_MOST):
-            try:
-                workload = self._source(generator)
-            except NothingFitsError as error:
-                problem = error
-                continue
+            workload = self._source(generator)
             settings = settings_of(self._scheduler, len(workload.allocatable))
             load(view(self._episodes, index), workload, settings, order_of(workload, self._scheduler.ordering))
             self._promised[index] = promised_waits(workload.priority, self.arguments.service_levels)
@@ -146,7 +142,7 @@ class SimulatorBatch:
         raise ValueError(
             f"{RESETS_AT_MOST} episodes of {self.arguments.pods} pods on {self.arguments.nodes} nodes "
             "had no placement to decide: raise env.nodes or env.pods"
-        ) from problem
+        )
 
     def step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Carry out one action per episode. Finished ones stay as they are until `reset`, with a reward of 0.

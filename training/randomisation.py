@@ -15,10 +15,12 @@ from pydantic import Field
 from training.rewards import RewardWeights
 from training.service_levels import SERVICE_LEVELS
 from training.simulator.episodes import DEVICE_SLOTS, Sizes
-from training.workloads.base import TYPICAL_AT_MOST, Population, Workload
-from training.workloads.remix import RemixArguments, remix
+from training.workloads.base import TYPICAL_AT_MOST, NothingFitsError, Population, Workload
+from training.workloads.recipe import RemixArguments
+from training.workloads.remix import remix
 from training.workloads.selection import WorkloadArguments, draw
 
+DRAWS_AT_MOST = 100
 WorkloadSource = Callable[[np.random.Generator], Workload]
 
 
@@ -86,11 +88,19 @@ class EpisodeSource:
         self.sizes = Sizes(*np.max([_sizes(arguments, population) for population in populations], axis=0).tolist())
 
     def __call__(self, generator: np.random.Generator) -> Workload:
-        """Draw an episode.
+        """Draw an episode; one whose nodes are too small for every pod is drawn again.
 
         Raises:
-            NothingFitsError: the nodes that were drawn are too small for every pod.
+            NothingFitsError: that happened many times in a row.
         """
+        for _ in range(DRAWS_AT_MOST - 1):
+            try:
+                return self._draw(generator)
+            except NothingFitsError:  # of few nodes none may have what every pod needs
+                continue
+        return self._draw(generator)
+
+    def _draw(self, generator: np.random.Generator) -> Workload:
         arguments, population = self._arguments, self._populations[0]
         if len(self._populations) > 1:
             population = self._populations[generator.integers(len(self._populations))]

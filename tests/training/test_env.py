@@ -18,9 +18,10 @@ from training.env import EnvArguments, PlacementEnv, SimulatorBatch, WorkloadSou
 from training.randomisation import EpisodeSource
 from training.rewards import RewardWeights
 from training.service_levels import promised_waits
-from training.simulator.episodes import Sizes, sizes_of, view
+from training.simulator.episodes import Sizes, sizes_of
 from training.simulator.scheduling import SchedulerArguments, outcome_of
 from training.simulator.state import ARRIVED, NODES
+from training.simulator.views import view
 from training.workloads.base import Workload, with_resources
 from training.workloads.selection import WorkloadArguments
 from training.workloads.synthetic import generate_population

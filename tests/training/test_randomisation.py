@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.training.populations import population_of
 from training.randomisation import EnvArguments, workload_source
-from training.simulator.episodes import allocate, load, sizes_of, view
+from training.simulator.episodes import allocate, load, sizes_of
 from training.simulator.scheduling import SchedulerArguments, order_of, settings_of
-from training.workloads.base import typical_pods
+from training.simulator.views import view
+from training.workloads.base import NothingFitsError, typical_pods
 from training.workloads.generated import GeneratorArguments, generate_population
-from training.workloads.remix import RemixArguments
+from training.workloads.recipe import RemixArguments
 from training.workloads.selection import WorkloadArguments
 
 POPULATION = generate_population(GeneratorArguments(nodes=50, pods=3000, templates=40))
@@ -75,3 +77,15 @@ def test_typical_pods_are_estimated_anew_for_every_episode_from_its_own_populati
     for workload in drawn(RANDOM, 20):
         known = set(zip(workload.shapes.request[:, 0].tolist(), workload.shapes.gpu_milli.tolist(), strict=True))
         assert set(zip(workload.typical.cpu.tolist(), workload.typical.gpu_milli.tolist(), strict=True)) <= known
+
+
+def test_nodes_on_which_nothing_fits_are_drawn_again():
+    rarely_fits = population_of([(1000, 64, 0)] * 9 + [(4000, 64, 0)], [(2000, 1, 0, 0)])
+    source = workload_source(replace(FIXED, nodes=1), rarely_fits, WORKLOAD)
+    assert {int(source(np.random.default_rng(seed)).allocatable[0, 0]) for seed in range(20)} == {4000}
+
+
+def test_nodes_on_which_nothing_ever_fits_are_an_error():
+    never_fits = population_of([(1000, 64, 0)], [(2000, 1, 0, 0)])
+    with pytest.raises(NothingFitsError, match="none of the pods of by hand fits on any of the 12 drawn nodes"):
+        workload_source(FIXED, never_fits, WORKLOAD)(np.random.default_rng(0))

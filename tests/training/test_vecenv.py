@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.vec_env import VecMonitor
 
+from training.algorithms import ppo
+from training.algorithms.ppo import PPOArguments
 from training.env import EnvArguments, PlacementEnv, workload_source
+from training.networks import NetworkArguments
 from training.vecenv import BatchedVecEnv
 from training.workloads.selection import WorkloadArguments
 from training.workloads.synthetic import generate_population
@@ -11,7 +16,8 @@ from training.workloads.synthetic import generate_population
 DISCOUNT = 0.97
 MANY = 50
 ARGUMENTS = EnvArguments(nodes=8, pods=30, parallel=MANY)
-SOURCE = workload_source(ARGUMENTS, generate_population(np.random.default_rng(0)), WorkloadArguments())
+POPULATION = generate_population(np.random.default_rng(0))
+SOURCE = workload_source(ARGUMENTS, POPULATION, WorkloadArguments())
 
 
 @pytest.fixture
@@ -95,3 +101,28 @@ def test_the_same_seed_steps_alike():
 
     assert course(4) == course(4)
     assert course(4) != course(5)
+
+
+def test_learners_adapt_the_price_of_broken_promises_between_their_rollouts():
+    promising = replace(
+        ARGUMENTS, nodes=3, parallel=8, lowest_load=3.0, highest_load=3.0, service_levels={0: 0.0}, violation_limit=0.0
+    )
+    env = BatchedVecEnv(promising, workload_source(promising, POPULATION, WorkloadArguments()), DISCOUNT, seed=0)
+    arguments = PPOArguments(n_steps=40, batch_size=320, n_epochs=1)
+    learner = ppo.build(arguments, NetworkArguments(hidden=4), env, seed=0)
+    prices: list[float] = []
+
+    class Watching:
+        def between_updates(self) -> None:
+            prices.append(float(env.batch.multiplier[0]))
+
+        def stepped(self, finished: object) -> None:
+            assert env.batch.multiplier[0] == prices[-1]  # not within a rollout
+
+        def collected(self) -> None:
+            pass
+
+    learner.train(3 * 320, Watching())
+    assert prices[0] == 0.0
+    assert prices == sorted(prices)
+    assert prices[-1] > 0.0

@@ -11,7 +11,6 @@ import numpy as np
 from extender.placement import CPU, GPU, WHOLE_DEVICE_MILLI
 from training.simulator.compiled import entry, inner
 from training.simulator.described import describe_each
-from training.simulator.episodes import view_compiled
 from training.simulator.event_loop import fail, next_decision, place
 from training.simulator.state import (
     ARRIVED,
@@ -24,6 +23,7 @@ from training.simulator.state import (
     RESOURCES,
     WAITING,
 )
+from training.simulator.views import view_compiled
 
 BEGIN = -1  # instead of an action, for an episode that has not begun
 CLUSTER_FEATURES = 6  # what the critic sees beside the free share of each resource

@@ -11,7 +11,7 @@ from extender.placement import ABSENT_DEVICE, WHOLE_DEVICE_MILLI
 from tests.clusters import GIB, Node, clusters, typical_of, typical_pods
 from tests.training.small_workloads import Pod, slots, workload_of, workloads
 from training.simulator.compiled import ENTRY
-from training.simulator.episodes import DEVICE_SLOTS, allocate, arrays_of, load, sizes_of, view, view_compiled
+from training.simulator.episodes import DEVICE_SLOTS, allocate, load, sizes_of
 from training.simulator.heap import Heap
 from training.simulator.scheduling import (
     RANDOM_TIES,
@@ -25,6 +25,7 @@ from training.simulator.scheduling import (
 )
 from training.simulator.scoring import RULE_NUMBERS, empty_cache
 from training.simulator.state import EMPTY_NODES_NOW, Episode
+from training.simulator.views import arrays_of, view, view_compiled
 from training.workloads.base import Workload
 
 FIRST_FIT = RULE_NUMBERS["first-fit"]
@@ -42,44 +43,6 @@ def load_default(episode: Episode, workload: Workload) -> None:
 def play_to_the_end(episode: Episode, workload: Workload) -> None:
     cache = empty_cache(len(workload.shapes), len(workload.allocatable))
     play_rule(episode, FIRST_FIT, cache, workload.typical, RANDOM_TIES, np.random.default_rng(0))
-
-
-def compiled_view_reader(batch: Episode):
-    """A compiled function that writes the first number of each array of an episode of the batch."""
-    lines = [
-        f"    firsts[{number}] = episode.{name}[{', '.join(['0'] * (array.ndim - 1))}]"
-        for number, (name, array) in enumerate(arrays_of(batch).items())
-    ]
-    source = "\n".join(["def read(batch, index, firsts):", "    episode = view_compiled(batch, index)", *lines])
-    namespace = {"view_compiled": view_compiled}
-    exec(source, namespace)
-    return numba.njit(**ENTRY)(namespace["read"])
-
-
-def test_a_view_shares_the_batchs_memory():
-    batch = allocate(2, sizes_of(THREE_NODES))
-    view(batch, 1).cluster.nodes.requested[2, 0] = 7
-    assert batch.cluster.nodes.requested[:, 2, 0].tolist() == [0, 7]
-
-
-def test_arrays_have_dotted_names_and_are_the_batchs_own():
-    batch = allocate(2, sizes_of(THREE_NODES))
-    arrays = arrays_of(batch)
-    assert arrays["cluster.nodes.requested"] is batch.cluster.nodes.requested
-    assert arrays["backoff.keys"] is batch.backoff.keys
-    assert arrays["clock"] is batch.clock
-    assert all(len(array) == 2 for array in arrays.values())
-
-
-def test_compiled_code_sees_the_same_view():
-    batch = allocate(2, sizes_of(THREE_NODES), sampled=True)
-    arrays = arrays_of(batch)
-    for number, array in enumerate(arrays.values()):
-        array[1] = number % 2 if array.dtype == np.bool_ else number
-    firsts = np.full(len(arrays), np.nan)
-    compiled_view_reader(batch)(batch, 1, firsts)
-    wanted = {name: float(array.flat[0]) for name, array in arrays_of(view(batch, 1)).items()}
-    assert dict(zip(arrays, firsts.tolist(), strict=True)) == wanted
 
 
 def test_a_loaded_episode_is_empty_and_has_the_workloads_devices():
