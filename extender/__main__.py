@@ -138,7 +138,8 @@ def _describe(error: ValidationError) -> str:
     lines = []
     for part in error.errors(include_url=False):
         name = ".".join(str(place) for place in part["loc"])
-        flag = "--" + name.replace("_", "-") if name else "settings"
+        first, *further = name.split(".")
+        flag = ".".join(["--" + first.replace("_", "-"), *further]) if name else "settings"
         if part["type"] == "missing":
             lines.append(f"{flag} is missing: give the flag, or STOWAGE_{name.upper()}, or {name} in --config")
         elif part["type"] == "extra_forbidden":

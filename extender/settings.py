@@ -4,17 +4,21 @@ A value comes from a flag, else from the environment (STOWAGE_HTTP_PORT=8888), e
 STOWAGE_CONFIG (YAML, names as below). `__main__` builds its flags and its help from these fields.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from extender.profile import ScoringProfile
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 HEURISTIC_PREFIX = "heuristic:"
@@ -32,6 +36,13 @@ class Settings(BaseSettings):
     fallback: str = Field(
         default="least-allocated",
         description="heuristic that answers when the policy fails; fgd takes the typical pods of the policy file",
+    )
+    scoring: Annotated[ScoringProfile, NoDecode] = Field(
+        default_factory=ScoringProfile,
+        description="how kube-scheduler's own scorings are configured where they serve as a rule, in JSON: "
+        '{"resources": [{"name": "cpu", "weight": 1}, …], "shape": [{"utilization": 0, "score": 0}, …], '
+        '"balanced_resources": ["cpu", …], "fit_weight": 1, "balanced_weight": 1}; what is left out is as '
+        "kube-scheduler has it",
     )
     kubeconfig: Path | None = Field(
         default=None,
@@ -72,6 +83,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged to stderr"
     )
+
+    @field_validator("scoring", mode="before")
+    @classmethod
+    def _read_json(cls, given: Any) -> Any:
+        return json.loads(given) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _one_source(self) -> "Settings":

@@ -31,6 +31,7 @@ from rich.console import Console
 from extender.policies.base import PolicyError
 from extender.policies.heuristics import RULES
 from extender.policies.onnx import OnnxPolicy
+from extender.profile import weights_of
 from training.evaluation.metrics import SERVICE_LEVELS, catalogue
 from training.evaluation.report import (
     definitions,
@@ -266,6 +267,10 @@ def request_of(options: argparse.Namespace) -> Request:
         raise
     except ValueError as error:
         raise ArgumentError(str(error)) from error
+    try:
+        weights_of(scheduler.scoring, population.resources)
+    except ValueError as error:
+        raise ArgumentError(f"--scheduler scoring.{error}") from error
     return Request(candidates, baselines, evaluation, workload, scheduler, population, outputs_of(options))
 
 
@@ -448,6 +453,11 @@ def judge(request: Request, name: str | None, console: Console) -> None:
     contenders = [*request.candidates, *request.baselines]
     episodes = len(request.evaluation.loads) * request.evaluation.seeds * len(contenders)
     console.print(f"workload: {request.population.name}", highlight=False, soft_wrap=True)
+    if not request.candidates:
+        console.print(
+            f"{request.baselines[0].name} is the baseline and the only policy: it is played, and compared with nothing",
+            highlight=False,
+        )
     started = time.monotonic()
     with track(console, "evaluating", episodes) as tracker:
         evaluation = evaluate(

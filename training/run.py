@@ -31,6 +31,7 @@ from stable_baselines3.common.logger import configure
 
 from extender.policies.base import PolicyError
 from extender.policies.onnx import OnnxPolicy
+from extender.profile import weights_of
 from training import checkpoint
 from training.algorithms import dqn, ppo, sac
 from training.algorithms.learner import Episode, Learner
@@ -211,6 +212,10 @@ def ask(config: Config, population: Population, policy_file: Path, policy: OnnxP
 def run(config: Config) -> None:
     """The whole way: train, export, evaluate, report, ask."""
     population = load_population(config.workload, config.env.num_resources)
+    try:
+        weights_of(config.scheduler.scoring, population.resources)
+    except ValueError as error:
+        raise ConfigError(f"scheduler.scoring.{error}") from error
     folder = run_folder(config)
     console.print(f"workload: {population.name}", highlight=False, soft_wrap=True)
     if not config.training.resume:

@@ -22,7 +22,6 @@ from extender.placement import (
     CPU,
     GPU,
     GPU_POD_CLASSES,
-    MEMORY,
     WHOLE_DEVICE_MILLI,
     Candidates,
     IntArray,
@@ -32,6 +31,7 @@ from extender.placement import (
     pod_class,
 )
 from extender.policies.base import ScoreArray
+from extender.profile import DEFAULT_WEIGHTS, ScoringWeights
 
 HALF_SCORE = 50
 MAX_NODE_SCORE = 100  # framework.MaxNodeScore, k8s.io/kube-scheduler/framework
@@ -46,12 +46,14 @@ class Surroundings(NamedTuple):
         tables: the workload's typical pods.
         fragmentation: (N,) float64, of each node as it is now.
         devices: (D, K) int64, or (D,) for a single candidate: room to work in.
+        weights: how kube-scheduler's scorings are configured.
     """
 
     largest: IntArray
     tables: FragmentationTables
     fragmentation: FloatArray
     devices: Any
+    weights: ScoringWeights = DEFAULT_WEIGHTS
 
 
 def random_choice(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
@@ -65,59 +67,68 @@ def first_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around
 
 
 def least_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
-    """Mean free share of CPU and memory, in integer steps of 0..100.
+    """Weighted mean of the free shares of CPU and memory, or what is configured, in integer steps of 0..100.
 
     Source: pkg/scheduler/framework/plugins/noderesources/least_allocated.go (every division truncates).
     """
-    return _mean_share(nodes, pod, candidates.rows, True)
+    return _mean_share(nodes, pod, candidates.rows, around.weights, True)
 
 
 def most_allocated(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
-    """Mean used share of CPU and memory, in integer steps of 0..100.
+    """Weighted mean of the used shares of CPU and memory, or what is configured, in integer steps of 0..100.
 
     Source: pkg/scheduler/framework/plugins/noderesources/most_allocated.go (every division truncates).
     """
-    return _mean_share(nodes, pod, candidates.rows, False)
+    return _mean_share(nodes, pod, candidates.rows, around.weights, False)
 
 
 def requested_to_capacity_ratio(
     nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings
 ) -> Any:
-    """The used share of CPU and memory on the straight line from 0 at 0 % to 100 at 100 %, rounded mean.
+    """The used shares of CPU and memory, or what is configured, put through the configured shape; rounded mean.
 
-    A resource whose score is 0 does not count in the mean, and one that would be overcommitted scores 100.
-    Source: pkg/scheduler/framework/plugins/noderesources/requested_to_capacity_ratio.go, with the shape 0 -> 0,
-    100 -> 10 of its documentation.
+    A resource whose score is 0 does not count in the mean, and one that would be overcommitted scores as a full one.
+    Source: pkg/scheduler/framework/plugins/noderesources/requested_to_capacity_ratio.go; the shape that is not
+    configured otherwise, 0 % -> 0 and 100 % -> 10, is that of Kubernetes' documentation.
     """
-    total = 0 * candidates.rows
-    weights = 0 * candidates.rows
-    for resource in range(GPU):
-        capacity = nodes.allocatable[candidates.rows, resource]
-        after = nodes.nonzero[candidates.rows, resource] + pod.nonzero[resource]
-        score = np.minimum(after, capacity) * MAX_NODE_SCORE // np.maximum(capacity, 1)
-        total = total + score
-        weights = weights + where(score > 0, 1, 0)
-    return np.floor(total / np.maximum(weights, 1) + 0.5)  # Go rounds halves away from zero
+    rows, weights = candidates.rows, around.weights
+    total = 0 * rows
+    weight_sum = 0 * rows
+    for index in range(weights.resources.shape[0]):
+        resource = weights.resources[index]
+        capacity = scored_capacity(nodes, pod, rows, resource)
+        used = np.minimum(scored_use(nodes, pod, rows, resource), capacity)
+        score = shape_score(weights, used * MAX_NODE_SCORE // np.maximum(capacity, 1))
+        counts = (score > 0) & (capacity > 0)
+        total = total + where(counts, score * weights.resource_weights[index], 0)
+        weight_sum = weight_sum + where(counts, weights.resource_weights[index], 0)
+    return np.floor(total / np.maximum(weight_sum, 1) + 0.5)  # Go rounds halves away from zero
 
 
 def balanced_allocation(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
-    """How the placement changes the balance of CPU and memory, 0..100; 0 for a pod that asks for neither.
+    """How the placement changes the balance of CPU and memory, or what is configured, 0..100.
 
+    A pod that asks for none of them scores 0.
     Source: pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go (1.36).
     """
-    rows = candidates.rows
-    change = _balance(nodes, pod, rows, 1) - _balance(nodes, pod, rows, 0)
-    asks = pod.request[CPU] > 0 or pod.request[MEMORY] > 0
+    rows, balanced = candidates.rows, around.weights.balanced
+    change = _balance(nodes, pod, rows, balanced, 1) - _balance(nodes, pod, rows, balanced, 0)
+    asks = False
+    for index in range(balanced.shape[0]):
+        asks = asks or pod.request[balanced[index]] > 0
     return where(asks, HALF_SCORE + (HALF_SCORE + change) // 2, 0 * rows)
 
 
 def kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
-    """LeastAllocated plus BalancedAllocation over CPU and memory, as in kube-scheduler's default profile.
+    """LeastAllocated plus BalancedAllocation, weighed, as in kube-scheduler's default profile.
 
     The default profile does not see GPUs when it scores.
-    Source: pkg/scheduler/apis/config/v1/default_plugins.go and defaults.go (both at weight 1).
+    Source: pkg/scheduler/apis/config/v1/default_plugins.go and defaults.go (both at weight 1);
+    pkg/scheduler/framework/runtime/framework.go (RunScorePlugins).
     """
-    return least_allocated(nodes, pod, candidates, around) + balanced_allocation(nodes, pod, candidates, around)
+    free = least_allocated(nodes, pod, candidates, around)
+    balance = balanced_allocation(nodes, pod, candidates, around)
+    return around.weights.fit_weight * free + around.weights.balanced_weight * balance
 
 
 def best_fit(nodes: NodeArrays, pod: PodRequest, candidates: Candidates, around: Surroundings) -> Any:
@@ -195,27 +206,73 @@ def normalised(scores: FloatArray) -> FloatArray:
     return spread
 
 
-def _mean_share(nodes: NodeArrays, pod: PodRequest, rows: Any, free: bool) -> Any:
+def scored_capacity(nodes: NodeArrays, pod: PodRequest, rows: Any, resource: int) -> Any:
+    """A node's capacity where kube-scheduler's scorings look at it, else 0: an extended resource counts if asked for.
+
+    Source: pkg/scheduler/framework/plugins/noderesources/resource_allocation.go (calculateNodeAllocatableRequest).
+    """
+    return where(resource < GPU or pod.request[resource] > 0, nodes.allocatable[rows, resource], 0)
+
+
+def scored_use(nodes: NodeArrays, pod: PodRequest, rows: Any, resource: int) -> Any:
+    """What is in use of a resource with the pod, where containers that do not say count a little CPU and memory."""
+    if resource < GPU:
+        return nodes.nonzero[rows, resource] + pod.nonzero[resource]
+    return nodes.requested[rows, resource] + pod.request[resource]
+
+
+def shape_score(weights: ScoringWeights, utilization: Any) -> Any:
+    """The shape's score, 0..100, at a utilization in %: lines between its points, cut off towards zero.
+
+    Source: pkg/scheduler/framework/plugins/helper/shape_score.go (BuildBrokenLinearFunction).
+    """
+    score = 0 * utilization + weights.score[weights.score.shape[0] - 1]
+    for index in range(weights.score.shape[0] - 1, 0, -1):  # the leftmost point that is not passed decides
+        left, right = weights.utilization[index - 1], weights.utilization[index]
+        rise = (weights.score[index] - weights.score[index - 1]) * (utilization - left)
+        step = where(rise < 0, -(-rise // (right - left)), rise // (right - left))
+        score = where(utilization <= right, weights.score[index - 1] + step, score)
+    return where(utilization <= weights.utilization[0], weights.score[0], score)
+
+
+def _mean_share(nodes: NodeArrays, pod: PodRequest, rows: Any, weights: ScoringWeights, free: bool) -> Any:
     total = 0 * rows
-    weights = 0 * rows
-    for resource in range(GPU):
-        capacity = nodes.allocatable[rows, resource]
-        used = np.minimum(nodes.nonzero[rows, resource] + pod.nonzero[resource], capacity)
+    weight_sum = 0 * rows
+    for index in range(weights.resources.shape[0]):
+        resource, weight = weights.resources[index], weights.resource_weights[index]
+        capacity = scored_capacity(nodes, pod, rows, resource)
+        used = np.minimum(scored_use(nodes, pod, rows, resource), capacity)
         part = capacity - used if free else used
-        total = total + part * MAX_NODE_SCORE // np.maximum(capacity, 1)
-        weights = weights + where(capacity > 0, 1, 0)
-    return total // np.maximum(weights, 1)
+        total = total + part * MAX_NODE_SCORE // np.maximum(capacity, 1) * weight
+        weight_sum = weight_sum + where(capacity > 0, weight, 0)
+    return total // np.maximum(weight_sum, 1)
 
 
-def _balance(nodes: NodeArrays, pod: PodRequest, rows: Any, times: int) -> Any:
-    cpu_capacity = nodes.allocatable[rows, CPU]
-    memory_capacity = nodes.allocatable[rows, MEMORY]
-    cpu_used = nodes.requested[rows, CPU] + times * pod.request[CPU]
-    memory_used = nodes.requested[rows, MEMORY] + times * pod.request[MEMORY]
-    cpu = np.minimum(cpu_used / np.maximum(cpu_capacity, 1), 1.0)
-    memory = np.minimum(memory_used / np.maximum(memory_capacity, 1), 1.0)
-    both = (cpu_capacity > 0) & (memory_capacity > 0)
-    deviation = where(both, np.abs((cpu - memory) / 2.0), 0.0)
+def _used_share(nodes: NodeArrays, pod: PodRequest, rows: Any, resource: int, times: int) -> Any:
+    used = nodes.requested[rows, resource] + times * pod.request[resource]
+    return np.minimum(used / np.maximum(nodes.allocatable[rows, resource], 1), 1.0)
+
+
+def _balance(nodes: NodeArrays, pod: PodRequest, rows: Any, balanced: IntArray, times: int) -> Any:
+    """100 less the standard deviation of the used shares in %, with the pod on the node so many times."""
+    present = 0 * rows
+    total = 0.0 * rows
+    difference = 0.0 * rows  # of the first two
+    for index in range(balanced.shape[0]):
+        there = scored_capacity(nodes, pod, rows, balanced[index]) > 0
+        share = where(there, _used_share(nodes, pod, rows, balanced[index], times), 0.0)
+        total = total + share
+        difference = where(there & (present == 0), share, where(there & (present == 1), difference - share, difference))
+        present = present + where(there, 1, 0)
+    deviation = where(present == 2, np.abs(difference / 2.0), 0.0)
+    if balanced.shape[0] > 2:
+        mean = total / np.maximum(present, 1)
+        squares = 0.0 * rows
+        for index in range(balanced.shape[0]):
+            there = scored_capacity(nodes, pod, rows, balanced[index]) > 0
+            apart = _used_share(nodes, pod, rows, balanced[index], times) - mean
+            squares = squares + where(there, apart * apart, 0.0)
+        deviation = where(present > 2, np.sqrt(squares / np.maximum(present, 1)), deviation)
     return np.trunc((1.0 - deviation) * MAX_NODE_SCORE)
 
 
@@ -237,7 +294,11 @@ NORMALISED = ("best-fit",)
 NEEDS_TYPICAL_PODS = ("fgd",)
 
 COMPILABLE: tuple[Any, ...] = (
+    scored_capacity,
+    scored_use,
+    shape_score,
     _mean_share,
+    _used_share,
     _balance,
     fgd_score,
     random_choice,
@@ -263,12 +324,15 @@ NO_TYPICAL_PODS = TypicalPods(
 class Heuristic:
     """One of `RULES` behind the interface of a policy."""
 
-    def __init__(self, name: str, typical: TypicalPods | None = None) -> None:
+    def __init__(
+        self, name: str, typical: TypicalPods | None = None, weights: ScoringWeights = DEFAULT_WEIGHTS
+    ) -> None:
         """Choose a rule.
 
         Args:
             name: a key of `RULES`.
             typical: the workload's typical pods, for the rules in `NEEDS_TYPICAL_PODS`.
+            weights: how kube-scheduler's scorings are configured.
 
         Raises:
             ValueError: there is no such rule, or it needs typical pods and got none.
@@ -279,6 +343,7 @@ class Heuristic:
             raise ValueError(f"the heuristic {name!r} needs the workload's typical pods")
         self.name = name
         self._rule = RULES[name]
+        self._weights = weights
         self._tables = fragmentation_tables(NO_TYPICAL_PODS if typical is None else typical)
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
@@ -289,7 +354,7 @@ class Heuristic:
             cpu_free = nodes.allocatable[rows, CPU] - nodes.requested[rows, CPU]
             now[rows] = fragmentation(self._tables, nodes.model[rows], cpu_free, nodes.device_free[rows].T)
         devices = np.empty((nodes.device_free.shape[1], len(rows)), np.int64)
-        around = Surroundings(nodes.allocatable.max(axis=0, initial=0), self._tables, now, devices)
+        around = Surroundings(nodes.allocatable.max(axis=0, initial=0), self._tables, now, devices, self._weights)
         scores: FloatArray = np.asarray(self._rule(nodes, pod, candidates, around), dtype=np.float64)
         return normalised(scores) if self.name in NORMALISED and len(scores) else scores
 

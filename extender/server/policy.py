@@ -8,6 +8,7 @@ from extender.cluster.requests import BASE_RESOURCES
 from extender.policies.base import Policy, PolicyError
 from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS, Heuristic
 from extender.policies.onnx import ANY_MODEL, OnnxPolicy, PolicyMetadata, load_policy
+from extender.profile import DEFAULT_WEIGHTS, ScoringProfile, weights_of
 from extender.settings import HEURISTIC_PREFIX
 
 
@@ -39,28 +40,33 @@ class FittedHeuristic(Heuristic):
         return FittedHeuristic(self.name, self._metadata, models)
 
 
-def choose_policy(setting: str) -> ServedPolicy:
+def choose_policy(setting: str, profile: ScoringProfile | None = None) -> ServedPolicy:
     """Load the policy that a setting names: a file, or `heuristic:NAME`.
 
+    Args:
+        setting: file or rule.
+        profile: of kube-scheduler's scorings, if it is one of them; its defaults where left out.
+
     Raises:
-        PolicyError: there is no such policy, or the file cannot be served.
+        PolicyError: there is no such policy, or the file cannot be served, or the profile.
     """
     if setting.startswith(HEURISTIC_PREFIX):
-        heuristic = choose_heuristic(setting.removeprefix(HEURISTIC_PREFIX))
+        heuristic = choose_heuristic(setting.removeprefix(HEURISTIC_PREFIX), profile=profile)
         return ServedPolicy(heuristic.name, setting, BASE_RESOURCES, heuristic)
     loaded = load_policy(Path(setting))
     return ServedPolicy(loaded.name, loaded.digest, loaded.resources, loaded)
 
 
-def choose_heuristic(name: str, served: Policy | None = None) -> Policy:
+def choose_heuristic(name: str, served: Policy | None = None, profile: ScoringProfile | None = None) -> Policy:
     """The hand-written rule of that name.
 
     Args:
         name: of the rule.
         served: the policy beside it; if it is a policy file, its typical pods serve rules that need some.
+        profile: of kube-scheduler's scorings; its defaults where left out.
 
     Raises:
-        PolicyError: there is none, or it needs typical pods.
+        PolicyError: there is none, or it needs typical pods, or the profile names a resource that is not watched.
     """
     if name in NEEDS_TYPICAL_PODS:
         if isinstance(served, OnnxPolicy) and served.metadata.typical_pods:
@@ -71,4 +77,9 @@ def choose_heuristic(name: str, served: Policy | None = None) -> Policy:
     if name not in HEURISTICS:
         known = ", ".join(sorted({*HEURISTICS, *NEEDS_TYPICAL_PODS}))
         raise PolicyError(f"no heuristic is named {name!r}: expected one of {known}")
-    return HEURISTICS[name]
+    resources = served.resources if isinstance(served, OnnxPolicy) else BASE_RESOURCES
+    try:
+        weights = weights_of(profile, resources) if profile is not None else DEFAULT_WEIGHTS
+    except ValueError as error:
+        raise PolicyError(f"scoring: {error}") from error
+    return Heuristic(name, weights=weights)

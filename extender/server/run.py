@@ -64,8 +64,11 @@ class Extender:
         Raises:
             PolicyError: the policy or the fallback cannot be served.
         """
-        served = choose_policy(settings.policy)
-        ladder = ((Rung.POLICY, served.policy), (Rung.HEURISTIC, choose_heuristic(settings.fallback, served.policy)))
+        served = choose_policy(settings.policy, settings.scoring)
+        ladder = (
+            (Rung.POLICY, served.policy),
+            (Rung.HEURISTIC, choose_heuristic(settings.fallback, served.policy, settings.scoring)),
+        )
         self.http_address = ""
         self.grpc_address = ""
         self._settings = settings

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from extender.profile import ResourceSpec, ScoringProfile
 from extender.settings import Settings, SettingsFileError, load
 
 
@@ -47,3 +48,22 @@ def test_one_file_does_not_leak_into_the_next_load(tmp_path: Path) -> None:
     load({}, path)
 
     assert load({"policy": "p"}, None).http_port == Settings.model_fields["http_port"].default
+
+
+def test_a_scoring_profile_is_json_in_a_flag_or_the_environment_and_a_mapping_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("policy: p\nscoring:\n  resources: [{name: cpu}, {name: gpu, weight: 5}]\n")
+    wanted = ScoringProfile(resources=[ResourceSpec("cpu"), ResourceSpec("gpu", 5)])
+    assert load({}, path).scoring == wanted
+    text = '{"resources": [{"name": "cpu"}, {"name": "gpu", "weight": 5}]}'
+    assert load({"policy": "p", "scoring": text}, None).scoring == wanted
+    monkeypatch.setenv("STOWAGE_SCORING", text)
+    assert load({"policy": "p"}, None).scoring == wanted
+
+
+def test_a_scoring_profile_in_the_environment_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOWAGE_SCORING", "{")
+    with pytest.raises(ValidationError, match="scoring"):
+        load({"policy": "p"}, None)

@@ -140,6 +140,15 @@ def test_an_interrupted_evaluation_leaves_nothing(tmp_path: Path) -> None:
             "/nowhere: expected a folder with openb_node_list_gpu_node.csv",
         ),
         (["--service-levels", "high=1"], "'high=1': expected PRIORITY=SECONDS"),
+        (
+            ["--scheduler", "scoring.resources=[{name: fpga}]"],
+            "--scheduler scoring.resources: no resource is named fpga; there are cpu, memory, gpu",
+        ),
+        (
+            ["--scheduler", "scoring.shape=[{utilization: 50, score: 11}]"],
+            "--scheduler scoring.shape.0.score: input should be less than or equal to 10, not 11",
+        ),
+        (["--scheduler", "scoring.fit_wait=2"], "--scheduler scoring.fit_wait: no such key; there are resources,"),
         (["--json", "/dev/null/result.json"], "--json: /dev/null cannot be made"),
         (["--json", "a", "--html", "a"], "have to be different files"),
     ],
@@ -163,6 +172,25 @@ def test_a_negative_priority_is_promised_as_help_says(capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         parse_arguments(["--help"])
     assert "--service-levels=-5=60" in capsys.readouterr().out
+
+
+def test_the_only_policy_is_said_to_be_compared_with_nothing(tmp_path: Path) -> None:
+    result = run(tmp_path, *SMALL, "--policies", "fgd", "--baseline", "fgd", "--json", "result.json")
+    assert result.returncode == 0, result.stderr
+    assert "fgd is the baseline and the only policy: it is played, and compared with nothing\n" in result.stdout
+    content = json.loads((tmp_path / "result.json").read_text())
+    assert (list(content["policies"]), content["comparisons"]) == (["fgd"], [])
+
+
+def test_a_scoring_profile_changes_what_is_played(tmp_path: Path) -> None:
+    profile = ["--scheduler", "scoring.resources=[{name: gpu, weight: 9}]"]
+    for name, more in (("default", []), ("weighed", profile)):
+        result = run(tmp_path, *SMALL, "--policies", "most-allocated", "--json", f"{name}.json", *more)
+        assert result.returncode == 0, result.stderr
+    default, weighed = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("default", "weighed"))
+    assert weighed["settings"]["scheduler"]["scoring"]["resources"] == [{"name": "gpu", "weight": 9}]
+    assert weighed["policies"]["most-allocated"] != default["policies"]["most-allocated"]
+    assert weighed["policies"]["kube-scheduler-default"] != default["policies"]["kube-scheduler-default"]
 
 
 def test_a_horizon_within_the_warm_up_is_reported_as_nothing_counted(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -14,6 +14,7 @@ from extender.placement import Candidates
 from extender.policies.base import Policy, PolicyError
 from extender.policies.heuristics import Surroundings
 from extender.policies.onnx import OnnxPolicy
+from extender.profile import DEFAULT_WEIGHTS, ScoringProfile, ScoringWeights, weights_of
 from training.simulator.compiled import entry
 from training.simulator.episodes import episode_of
 from training.simulator.event_loop import fail, list_feasible, next_attempt, next_decision, place
@@ -76,6 +77,7 @@ class SchedulerArguments:
     ] = 0.0
     reservation_gpus: Annotated[int, Field(ge=0, description="… if it wants at least so many GPUs")] = 2
     horizon_seconds: Annotated[float, Field(gt=0, description="stop there, whatever still waits")] = math.inf
+    scoring: ScoringProfile = field(default_factory=ScoringProfile)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def play(workload: Workload, policy: str | Policy, arguments: SchedulerArguments
         seed: decides among equally good nodes, as kube-scheduler does.
 
     Raises:
-        ValueError: there is no such rule.
+        ValueError: there is no such rule, or the scoring names a resource that the cluster does not have.
     """
     episode = prepare(workload, arguments, sampled=True)
     generator = np.random.default_rng(seed)
@@ -187,7 +189,8 @@ def play(workload: Workload, policy: str | Policy, arguments: SchedulerArguments
         if policy not in RULE_NUMBERS:
             raise ValueError(f"no rule is named {policy!r}; there are: {', '.join(RULE_NUMBERS)}")
         cache = empty_cache(len(workload.shapes), len(workload.allocatable))
-        play_rule(episode, RULE_NUMBERS[policy], cache, workload.typical, RANDOM_TIES, generator)
+        weights = weights_of(arguments.scoring, workload.resources)
+        play_rule(episode, RULE_NUMBERS[policy], cache, workload.typical, RANDOM_TIES, generator, weights)
     else:
         play_policy(episode, policy, workload.models, generator)
     return outcome_of(episode)
@@ -200,6 +203,7 @@ def play_rule(
     typical: TypicalPods,
     ties: IntArray,
     generator: np.random.Generator,
+    weights: ScoringWeights = DEFAULT_WEIGHTS,
 ) -> None:
     """Play an episode to its end with a rule.
 
@@ -210,10 +214,11 @@ def play_rule(
         typical: the typical pods in their published order; of interest for `PUBLISHED_FGD` only.
         ties: (N,) int64, the smallest wins among equals; (0,) for a random one, as kube-scheduler chooses.
         generator: numpy Generator.
+        weights: how kube-scheduler's scorings are configured.
     """
     count, slots = episode.cluster.nodes.device_free.shape
     around = Surroundings(
-        episode.cluster.largest, episode.tables, episode.cluster.fragmentation, np.empty(slots, np.int64)
+        episode.cluster.largest, episode.tables, episode.cluster.fragmentation, np.empty(slots, np.int64), weights
     )
     rows, listed = np.empty(count, np.int64), np.empty(count, np.int32)
     _play_rule(episode, number, cache, published_pods(typical), ties, generator, around, rows, listed)

@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 from extender.fragmentation import TypicalPods, fragmentation, fragmentation_tables
 from extender.placement import ANY_DEVICE, Candidates, NodeArrays, PodRequest, list_candidates
 from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS, RULES, Heuristic, Surroundings
+from extender.profile import ScoringProfile, UtilizationShapePoint, weights_of
 from tests.clusters import GIB, Node, cluster_of, clusters, copy_of, pod_of, pods, typical_of, typical_pods
+from tests.profiles import profiles
 
 PLENTY = 1000
+RESOURCES = ("cpu", "memory", "gpu")
 MAX_NODE_SCORE = 100
 MAX_CUSTOM_PRIORITY_SCORE = 10
 MODELS = 2
@@ -67,24 +70,30 @@ def most_requested_score(requested: int, capacity: int) -> int:
     return go_divide(requested * MAX_NODE_SCORE, capacity)
 
 
-def least_resource_scorer(requested: list[int], _: list[int], allocable: list[int]) -> int:
-    node_score = weight_sum = 0
-    for amount, capacity in zip(requested, allocable, strict=True):
-        if capacity == 0:
-            continue
-        node_score += least_requested_score(amount, capacity)
-        weight_sum += 1
-    return go_divide(node_score, weight_sum) if weight_sum else 0
+def least_resource_scorer(weights: list[int]) -> Scorer:
+    def scorer(requested: list[int], _: list[int], allocable: list[int]) -> int:
+        node_score = weight_sum = 0
+        for amount, capacity, weight in zip(requested, allocable, weights, strict=True):
+            if capacity == 0:
+                continue
+            node_score += least_requested_score(amount, capacity) * weight
+            weight_sum += weight
+        return go_divide(node_score, weight_sum) if weight_sum else 0
+
+    return scorer
 
 
-def most_resource_scorer(requested: list[int], _: list[int], allocable: list[int]) -> int:
-    node_score = weight_sum = 0
-    for amount, capacity in zip(requested, allocable, strict=True):
-        if capacity == 0:
-            continue
-        node_score += most_requested_score(amount, capacity)
-        weight_sum += 1
-    return go_divide(node_score, weight_sum) if weight_sum else 0
+def most_resource_scorer(weights: list[int]) -> Scorer:
+    def scorer(requested: list[int], _: list[int], allocable: list[int]) -> int:
+        node_score = weight_sum = 0
+        for amount, capacity, weight in zip(requested, allocable, weights, strict=True):
+            if capacity == 0:
+                continue
+            node_score += most_requested_score(amount, capacity) * weight
+            weight_sum += weight
+        return go_divide(node_score, weight_sum) if weight_sum else 0
+
+    return scorer
 
 
 def broken_linear_function(shape: list[tuple[int, int]], at: int) -> int:
@@ -99,38 +108,47 @@ def broken_linear_function(shape: list[tuple[int, int]], at: int) -> int:
     return shape[-1][1]
 
 
-def requested_to_capacity_ratio_scorer(requested: list[int], _: list[int], allocable: list[int]) -> int:
-    shape = [
-        (utilization, score * (MAX_NODE_SCORE // MAX_CUSTOM_PRIORITY_SCORE))
-        for utilization, score in ((0, 0), (100, 10))
-    ]
-    node_score = weight_sum = 0
-    for amount, capacity in zip(requested, allocable, strict=True):
-        if capacity == 0:
-            continue
-        utilization = 100 if amount > capacity else go_divide(amount * 100, capacity)
-        resource_score = broken_linear_function(shape, utilization)
-        if resource_score > 0:
-            node_score += resource_score
-            weight_sum += 1
-    if weight_sum == 0:
-        return 0
-    mean = node_score / weight_sum
-    return math.floor(mean) + (mean - math.floor(mean) >= 0.5)  # math.Round: halves away from zero
+def requested_to_capacity_ratio_scorer(weights: list[int], points: list[UtilizationShapePoint]) -> Scorer:
+    shape = [(point.utilization, point.score * (MAX_NODE_SCORE // MAX_CUSTOM_PRIORITY_SCORE)) for point in points]
+
+    def scorer(requested: list[int], _: list[int], allocable: list[int]) -> int:
+        node_score = weight_sum = 0
+        for amount, capacity, weight in zip(requested, allocable, weights, strict=True):
+            if capacity == 0:
+                continue
+            utilization = 100 if amount > capacity else go_divide(amount * 100, capacity)
+            resource_score = broken_linear_function(shape, utilization)
+            if resource_score > 0:
+                node_score += resource_score * weight
+                weight_sum += weight
+        if weight_sum == 0:
+            return 0
+        mean = node_score / weight_sum
+        return math.floor(mean) + (mean - math.floor(mean) >= 0.5)  # math.Round: halves away from zero
+
+    return scorer
 
 
 def balanced_resource_score(requested: list[int], allocatable: list[int]) -> int:
     fractions = []
+    total_fraction = 0.0
     for amount, capacity in zip(requested, allocatable, strict=True):
         if capacity == 0:
             continue
         fraction = amount / capacity
         if fraction > 1:
             fraction = 1.0
+        total_fraction += fraction
         fractions.append(fraction)
     std = 0.0
     if len(fractions) == 2:
         std = abs((fractions[0] - fractions[1]) / 2)
+    elif len(fractions) > 2:
+        mean = total_fraction / len(fractions)
+        sum_ = 0.0
+        for fraction in fractions:
+            sum_ = sum_ + (fraction - mean) * (fraction - mean)
+        std = math.sqrt(sum_ / len(fractions))
     return go_int((1 - std) * MAX_NODE_SCORE)
 
 
@@ -141,51 +159,67 @@ def balanced_resource_scorer(requested: list[int], allocated: list[int], allocat
 
 
 def resource_allocation_scorer(
-    nodes: NodeArrays, pod: PodRequest, row: int, scorer: Scorer, use_requested: bool
+    nodes: NodeArrays, pod: PodRequest, row: int, resources: list[int], scorer: Scorer, use_requested: bool
 ) -> int:
-    """score of resource_allocation.go, over CPU and memory."""
-    pod_requests = (pod.request[:2] if use_requested else pod.nonzero).tolist()
-    node_allocated = (nodes.requested[row, :2] if use_requested else nodes.nonzero[row]).tolist()
-    requested, allocated, allocatable = [0, 0], [0, 0], [0, 0]
-    for resource in range(2):
+    """score and calculateNodeAllocatableRequest of resource_allocation.go; the first two columns are no scalars."""
+    requested, allocated, allocatable = ([0] * len(resources) for _ in range(3))
+    for index, resource in enumerate(resources):
+        counts_nonzero = not use_requested and resource < 2
+        pod_request = int((pod.nonzero if counts_nonzero else pod.request)[resource])
+        if pod_request == 0 and resource >= 2:
+            continue
         if nodes.allocatable[row, resource] == 0:
             continue
-        allocatable[resource] = int(nodes.allocatable[row, resource])
-        allocated[resource] = node_allocated[resource]
-        requested[resource] = allocated[resource] + pod_requests[resource]
+        allocatable[index] = int(nodes.allocatable[row, resource])
+        allocated[index] = int((nodes.nonzero if counts_nonzero else nodes.requested)[row, resource])
+        requested[index] = allocated[index] + pod_request
     return scorer(requested, allocated, allocatable)
 
 
-def slow_least_allocated(nodes: NodeArrays, pod: PodRequest, row: int) -> int:
-    return resource_allocation_scorer(nodes, pod, row, least_resource_scorer, use_requested=False)
+class Configured:
+    """kube-scheduler's plugins as a profile configures them, over columns named by `RESOURCES`."""
+
+    def __init__(self, profile: ScoringProfile) -> None:
+        self.resources = [RESOURCES.index(resource.name) for resource in profile.resources]
+        self.weights = [resource.weight for resource in profile.resources]
+        self.balanced = [RESOURCES.index(name) for name in profile.balanced_resources]
+        self.profile = profile
+
+    def least_allocated(self, nodes: NodeArrays, pod: PodRequest, row: int) -> int:
+        scorer = least_resource_scorer(self.weights)
+        return resource_allocation_scorer(nodes, pod, row, self.resources, scorer, use_requested=False)
+
+    def most_allocated(self, nodes: NodeArrays, pod: PodRequest, row: int) -> int:
+        scorer = most_resource_scorer(self.weights)
+        return resource_allocation_scorer(nodes, pod, row, self.resources, scorer, use_requested=False)
+
+    def requested_to_capacity_ratio(self, nodes: NodeArrays, pod: PodRequest, row: int) -> int:
+        scorer = requested_to_capacity_ratio_scorer(self.weights, self.profile.shape)
+        return resource_allocation_scorer(nodes, pod, row, self.resources, scorer, use_requested=False)
+
+    def balanced_allocation(self, nodes: NodeArrays, pod: PodRequest, row: int) -> int:
+        """PreScore and Score of balanced_allocation.go; what PreScore skips counts 0."""
+        if not any(pod.request[self.balanced]):
+            return 0
+        return resource_allocation_scorer(nodes, pod, row, self.balanced, balanced_resource_scorer, use_requested=True)
+
+    def kube_scheduler_default(self, nodes: NodeArrays, pod: PodRequest, row: int) -> int:
+        """The weighted sum of RunScorePlugins, framework/runtime/framework.go."""
+        fit = self.least_allocated(nodes, pod, row) * self.profile.fit_weight
+        return fit + self.balanced_allocation(nodes, pod, row) * self.profile.balanced_weight
+
+    def score(self, name: str, nodes: NodeArrays, pod: PodRequest, row: int) -> int:
+        plugin: Callable[[NodeArrays, PodRequest, int], int] = getattr(self, name.replace("-", "_"))
+        return plugin(nodes, pod, row)
 
 
-def slow_most_allocated(nodes: NodeArrays, pod: PodRequest, row: int) -> int:
-    return resource_allocation_scorer(nodes, pod, row, most_resource_scorer, use_requested=False)
-
-
-def slow_requested_to_capacity_ratio(nodes: NodeArrays, pod: PodRequest, row: int) -> int:
-    return resource_allocation_scorer(nodes, pod, row, requested_to_capacity_ratio_scorer, use_requested=False)
-
-
-def slow_balanced_allocation(nodes: NodeArrays, pod: PodRequest, row: int) -> int:
-    """PreScore and Score of balanced_allocation.go; what PreScore skips counts 0."""
-    if not any(pod.request[:2]):
-        return 0
-    return resource_allocation_scorer(nodes, pod, row, balanced_resource_scorer, use_requested=True)
-
-
-def slow_kube_scheduler_default(nodes: NodeArrays, pod: PodRequest, row: int) -> int:
-    return slow_least_allocated(nodes, pod, row) + slow_balanced_allocation(nodes, pod, row)
-
-
-KUBE_SCHEDULERS = {
-    "least-allocated": slow_least_allocated,
-    "most-allocated": slow_most_allocated,
-    "requested-to-capacity-ratio": slow_requested_to_capacity_ratio,
-    "balanced-allocation": slow_balanced_allocation,
-    "kube-scheduler-default": slow_kube_scheduler_default,
-}
+KUBE_SCHEDULERS = (
+    "least-allocated",
+    "most-allocated",
+    "requested-to-capacity-ratio",
+    "balanced-allocation",
+    "kube-scheduler-default",
+)
 
 
 def free_devices(nodes: NodeArrays, row: int) -> list[int]:
@@ -296,9 +330,17 @@ def test_there_is_a_reference_for_every_rule():
 
 
 @pytest.mark.parametrize("name", KUBE_SCHEDULERS)
+@given(nodes=clusters(), pod=pods(), profile=profiles(RESOURCES))
+def test_kube_schedulers_scorings_are_its_own_functions(name, nodes, pod, profile):
+    wanted = [Configured(profile).score(name, nodes, pod, row) for row in range(len(nodes.allocatable))]
+    rule = Heuristic(name, weights=weights_of(profile, RESOURCES))
+    assert rule.scores(nodes, pod, everywhere(nodes)).tolist() == wanted
+
+
+@pytest.mark.parametrize("name", KUBE_SCHEDULERS)
 @given(nodes=clusters(), pod=pods())
-def test_kube_schedulers_scorings_are_its_own_functions(name, nodes, pod):
-    wanted = [KUBE_SCHEDULERS[name](nodes, pod, row) for row in range(len(nodes.allocatable))]
+def test_what_is_not_configured_is_kube_schedulers_default(name, nodes, pod):
+    wanted = [Configured(ScoringProfile()).score(name, nodes, pod, row) for row in range(len(nodes.allocatable))]
     assert scores(name, nodes, pod) == wanted
 
 
@@ -317,8 +359,10 @@ def test_kube_schedulers_scorings_are_its_own_functions_whatever_the_amounts(nam
     pod = pod_of(data.draw(amount), data.draw(amount))._replace(
         nonzero=np.array([data.draw(amount), data.draw(amount)])
     )
-    wanted = [KUBE_SCHEDULERS[name](nodes, pod, row) for row in range(count)]
-    assert scores(name, nodes, pod) == wanted
+    profile = data.draw(profiles(("cpu", "memory")))
+    wanted = [Configured(profile).score(name, nodes, pod, row) for row in range(count)]
+    rule = Heuristic(name, weights=weights_of(profile, RESOURCES))
+    assert rule.scores(nodes, pod, everywhere(nodes)).tolist() == wanted
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -15,6 +15,7 @@ from tests.clusters import GIB, Node, cluster_of, pod_of
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import serve
 from tests.policy_files import FEATURES, metadata_of, policy_file
+from tests.profiles import weighing
 
 
 def test_a_file_is_known_by_its_digest_and_resources(tmp_path: Path) -> None:
@@ -49,6 +50,16 @@ def test_fgd_takes_the_typical_pods_of_the_policy_file_for_the_clusters_gpu_mode
     typical = served.metadata.typical(("", "T4", "A100"))
     assert scores.tolist() == Heuristic("fgd", typical).scores(nodes, pod, everywhere).tolist()
     assert scores[0] != scores[1]  # breaking a whole device matters on an A100 only, where whole ones are wanted
+
+
+@pytest.mark.parametrize("served", [None, OnnxPolicy("trained", policy_file())])
+def test_a_rule_is_configured_by_the_scoring_profile(served: OnnxPolicy | None) -> None:
+    # Of CPU half is in use on the first node, of GPUs half on the second; so it depends on which of them counts.
+    nodes = cluster_of(Node(8000, GIB, (1000,), cpu_used=4000), Node(8000, GIB, (500,)))
+    pod, everywhere = pod_of(1000, 0, 1, 500), Candidates(np.arange(2), np.zeros(2, np.int64))
+    for name in ("cpu", "gpu"):
+        rule = choose_heuristic("most-allocated", served, weighing(**{name: 1}))
+        assert rule.scores(nodes, pod, everywhere).argmax() == ["cpu", "gpu"].index(name)
 
 
 @pytest.mark.parametrize("name", ["trained", "rule"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from extender.profile import weights_of
 from training.simulator.scheduling import RANDOM_TIES, SchedulerArguments, play_rule, prepare
 from training.simulator.scoring import RULE_NUMBERS, ScoreCache, empty_cache
 from training.simulator.state import HORIZON, Episode
@@ -25,5 +26,6 @@ def until(
     episode.settings[HORIZON] = horizon
     if cache is None:
         cache = empty_cache(len(workload.shapes), len(workload.allocatable))
-    play_rule(episode, RULE_NUMBERS[rule], cache, workload.typical, RANDOM_TIES, np.random.default_rng(seed))
+    weights, generator = weights_of(arguments.scoring, workload.resources), np.random.default_rng(seed)
+    play_rule(episode, RULE_NUMBERS[rule], cache, workload.typical, RANDOM_TIES, generator, weights)
     return episode

@@ -28,6 +28,7 @@ from extender.placement import (
     PodRequest,
 )
 from extender.policies.heuristics import Heuristic
+from extender.profile import weights_of
 from training.simulator.heap import Heap
 from training.simulator.scheduling import SchedulerArguments, nodes_to_find
 from training.simulator.state import FIRST_ROW, NOBODY, NOW, PARKED, Episode
@@ -140,7 +141,7 @@ class Reference:
             find: how many feasible nodes are enough; by the arguments where left out.
         """
         self.arguments = arguments
-        self.heuristic = Heuristic(rule, workload.typical)
+        self.heuristic = Heuristic(rule, workload.typical, weights_of(arguments.scoring, workload.resources))
         self.tables = fragmentation_tables(workload.typical)
         self.ties = ties.tolist()
         self.generator = np.random.default_rng(seed)

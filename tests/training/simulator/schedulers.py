@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.profiles import profiles
 from training.simulator.scheduling import SchedulerArguments
 
 ORDERINGS = ("priority", "fifo", "shortest-expected-first", "least-work-first", "smallest-first")
@@ -24,5 +25,6 @@ def schedulers(draw: st.DrawFn, **fixed: Any) -> SchedulerArguments:
         reservation_after_seconds=draw(st.sampled_from((0.0, 0.25, 0.25, 3.0))),
         reservation_gpus=draw(st.sampled_from((0, 1, 2))),
         horizon_seconds=draw(st.sampled_from((FOREVER, FOREVER, FOREVER, 12.6))),
+        scoring=draw(profiles()),
     )
     return replace(drawn, **fixed)

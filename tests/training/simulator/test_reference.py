@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extender.policies.heuristics import RULES
+from extender.profile import weights_of
 from tests.training.simulator.reference import Reference, snapshot_of
 from tests.training.simulator.schedulers import schedulers
 from tests.training.small_workloads import Pod, slots, workload_of, workloads
@@ -22,6 +23,7 @@ def assert_agreement(
     """Play the episode with both, the compiled one again and again up to each instant of the other."""
     ties = np.random.default_rng(seed).permutation(len(workload.allocatable))
     order = order_of(workload, arguments.ordering)
+    weights = weights_of(arguments.scoring, workload.resources)
     reference = Reference(workload, arguments, rule, order, ties, seed, find)
     instants = reference.play()
     episode = prepare(workload, arguments)
@@ -33,7 +35,7 @@ def assert_agreement(
         given_settings[HORIZON] = arguments.horizon_seconds if is_last else wanted["now"]
         load(episode, workload, given_settings, order)
         cache = empty_cache(len(workload.shapes), len(workload.allocatable))
-        play_rule(episode, RULE_NUMBERS[rule], cache, workload.typical, ties, np.random.default_rng(seed))
+        play_rule(episode, RULE_NUMBERS[rule], cache, workload.typical, ties, np.random.default_rng(seed), weights)
         seen = snapshot_of(episode)
         assert seen == wanted
     np.testing.assert_allclose(episode.clock[1:], reference.integrals, rtol=1e-9, atol=1e-6)

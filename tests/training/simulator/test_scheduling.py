@@ -10,8 +10,10 @@ from extender.features import placement_features
 from extender.fragmentation import fragmentation_tables
 from extender.policies.heuristics import RULES, Heuristic
 from extender.policies.onnx import OnnxPolicy
+from extender.profile import weights_of
 from tests.clusters import GIB, Node, every_choice
 from tests.policy_files import FEATURES, policy_file
+from tests.profiles import shaped, weighing
 from tests.training.simulator.schedulers import schedulers
 from tests.training.small_workloads import Pod, slots, workload_of, workloads
 from training.simulator.scheduling import (
@@ -106,6 +108,27 @@ def test_a_spreading_rule_spreads_and_a_packing_one_packs():
     }
 
 
+def test_a_scoring_profile_decides_where_pods_go():
+    # A GPU node and one without. Alike in CPU and memory, so that the default leaves it to chance; with GPUs weighed,
+    # MostAllocated prefers the node whose GPU is in use, and a shape that falls prefers the one that is not.
+    nodes = [Node(4000, 4 * GIB, (1000,) * 2)] * 2
+    arriving = [Pod(0, 100, 1000, GIB, 1, 500), Pod(1, 100, 1000, GIB, 1, 500)]
+    workload = workload_of(nodes, arriving)
+    for rule, scoring, nodes_used in (
+        ("most-allocated", weighing(cpu=1, memory=1, gpu=100), 1),
+        ("requested-to-capacity-ratio", shaped((0, 10), (100, 0)), 2),
+        ("least-allocated", weighing(gpu=1), 2),
+    ):
+        outcome = play(workload, rule, replace(DEFAULT, scoring=scoring), 0)
+        assert len(set(outcome.node.tolist())) == nodes_used, rule
+
+
+def test_a_profile_that_weighs_a_resource_the_cluster_does_not_have_is_refused():
+    arguments = replace(DEFAULT, scoring=weighing(fpga=2))
+    with pytest.raises(ValueError, match="resources: no resource is named fpga; there are cpu, memory, gpu"):
+        play(workload_of(slots(1), [Pod(0, 1)]), "least-allocated", arguments, 0)
+
+
 @pytest.mark.parametrize("name", RULES)
 @settings(max_examples=25)
 @given(workload=workloads(), arguments=schedulers(preemption=False))
@@ -114,8 +137,9 @@ def test_a_rule_behind_the_interface_of_policies_plays_the_same(name, workload, 
     episode = prepare(workload, arguments, sampled=True)
     cache = empty_cache(len(workload.shapes), len(workload.allocatable))
     ties = np.arange(len(workload.allocatable))
-    play_rule(episode, RULE_NUMBERS[name], cache, workload.typical, ties, np.random.default_rng(0))
-    compiled, asked = outcome_of(episode), play(workload, Heuristic(name, workload.typical), arguments, 0)
+    weights = weights_of(arguments.scoring, workload.resources)
+    play_rule(episode, RULE_NUMBERS[name], cache, workload.typical, ties, np.random.default_rng(0), weights)
+    compiled, asked = outcome_of(episode), play(workload, Heuristic(name, workload.typical, weights), arguments, 0)
     for field in ("started", "finished", "waited", "node", "times"):
         np.testing.assert_array_equal(getattr(compiled, field), getattr(asked, field))
     np.testing.assert_allclose(compiled.integrals, asked.integrals)
@@ -196,6 +220,8 @@ def test_the_search_ends_when_enough_nodes_are_found(nodes, percentage, wanted):
         {"backoff_initial_seconds": -1.0},
         {"reservation_after_seconds": -1.0},
         {"horizon_seconds": 0.0},
+        {"scoring": {"resources": [{"name": "cpu", "weight": 0}]}},
+        {"scoring": {"fit_weight": 0}},
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong):

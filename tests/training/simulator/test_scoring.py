@@ -12,7 +12,9 @@ from extender.policies.heuristics import (
     Surroundings,
     normalised,
 )
+from extender.profile import DEFAULT_WEIGHTS, ScoringWeights, weights_of
 from tests.clusters import clusters, pods, typical_pods
+from tests.profiles import profiles
 from tests.training.simulator.played import until
 from tests.training.simulator.schedulers import schedulers
 from tests.training.small_workloads import workloads
@@ -54,12 +56,14 @@ def _choose_node(scores, ties, generator):
     return choose_node(scores, ties, generator)
 
 
-def surroundings(nodes: NodeArrays, tables: FragmentationTables) -> Surroundings:
+def surroundings(
+    nodes: NodeArrays, tables: FragmentationTables, weights: ScoringWeights = DEFAULT_WEIGHTS
+) -> Surroundings:
     """What a rule may look at, with room for a single candidate."""
     cpu_free = nodes.allocatable[:, CPU] - nodes.requested[:, CPU]
     wasted = fragmentation(tables, nodes.model, cpu_free, nodes.device_free.T)
     devices = np.empty(nodes.device_free.shape[1], np.int64)
-    return Surroundings(nodes.allocatable.max(axis=0, initial=0), tables, wasted, devices)
+    return Surroundings(nodes.allocatable.max(axis=0, initial=0), tables, wasted, devices, weights)
 
 
 def every_candidate(nodes: NodeArrays, pod: PodRequest) -> Candidates:
@@ -72,16 +76,17 @@ def test_every_rule_has_a_number_in_the_order_of_the_rules():
 
 
 @pytest.mark.parametrize("name", RULES)
-@given(nodes=clusters(models=2), pod=pods(), typical=typical_pods(models=2))
-def test_a_rule_scores_alike_compiled_and_not_to_the_last_bit(name, nodes, pod, typical):
+@given(nodes=clusters(models=2), pod=pods(), typical=typical_pods(models=2), profile=profiles())
+def test_a_rule_scores_alike_compiled_and_not_to_the_last_bit(name, nodes, pod, typical, profile):
     candidates = every_candidate(nodes, pod)
-    around = surroundings(nodes, fragmentation_tables(typical))
+    weights = weights_of(profile, ("cpu", "memory", "gpu"))
+    around = surroundings(nodes, fragmentation_tables(typical), weights)
     scores = np.array(
         [_rule_score(RULE_NUMBERS[name], nodes, pod, *candidate, around) for candidate in zip(*candidates, strict=True)]
     )
     if name in NORMALISED and len(scores):
         scores = normalised(scores)
-    np.testing.assert_array_equal(scores, Heuristic(name, typical).scores(nodes, pod, candidates))
+    np.testing.assert_array_equal(scores, Heuristic(name, typical, weights).scores(nodes, pod, candidates))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -115,7 +120,8 @@ def test_scores_that_were_kept_are_those_of_scoring_everything_anew(workload, ar
     episode = until(workload, quarters / 4, arguments, rule, cache=kept)
     cluster = episode.cluster
     devices = np.empty(cluster.nodes.device_free.shape[1], np.int64)
-    around = Surroundings(cluster.largest, episode.tables, cluster.fragmentation, devices)
+    weights = weights_of(arguments.scoring, workload.resources)
+    around = Surroundings(cluster.largest, episode.tables, cluster.fragmentation, devices, weights)
     for shape in range(count):
         for cache in (kept, anew):
             _refresh(cache, RULE_NUMBERS[rule], episode, shape, around, published_pods(workload.typical))
