@@ -17,14 +17,13 @@ Source: "Beware of Fragmentation" (USENIX ATC'23) and its public simulator, hkus
 """
 
 import argparse
-import csv
 import json
 import os
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -49,6 +48,7 @@ from training.workloads.tables import Row, read_table
 
 LOAD_STEPS = 131
 WARM_UP_ARRIVALS = 10
+SEEDS_AT_MOST = 10_000  # a run each; more is a slip of the hand
 ORDER_NAME = re.compile(r"(pods|tiebreak)_(0|[1-9][0-9]{0,17})")
 TYPICAL_COVERAGE = 0.95
 PUBLISHED_FILE = "published_allocation.csv"
@@ -325,17 +325,25 @@ def allocation_by_load(demand: np.ndarray, placed: np.ndarray, capacity: int) ->
 
 
 def read_published(folder: Path) -> dict[tuple[str, str, int], list[float | None]]:
-    """The authors' numbers by mix, policy (as named here) and seed; empty where the file is not there."""
+    """The authors' numbers by mix, policy (as named here) and seed; empty where the file is not there.
+
+    Rows of policies that are not known here are left out.
+
+    Raises:
+        TraceError: a column is missing or a cell is no number; the message names file, line and column.
+    """
     path = folder / PUBLISHED_FILE
     if not path.is_file():
         return {}
     names = {published: ours for ours, (published, _) in PUBLISHED_RULES.items()}
+    steps = [str(step) for step in range(LOAD_STEPS)]
+    _, rows = read_table(path, ("trace", "policy", "seed", *steps))
     return {
-        (row["trace"], names[row["policy"]], int(row["seed"])): [
-            float(row[str(step)]) if row[str(step)] else None for step in range(LOAD_STEPS)
+        (row.text("trace"), names[row.text("policy")], row.whole("seed")): [
+            row.number(step, "an allocation in %, or nothing") if row.text(step) else None for step in steps
         ]
-        for row in _rows(path)
-        if row["policy"] in names
+        for row in rows
+        if row.text("policy") in names
     }
 
 
@@ -345,11 +353,6 @@ def differing_cells(ours: Sequence[float | None], published: Sequence[float | No
         (mine is None) != (theirs is None) or (mine is not None and theirs is not None and abs(mine - theirs) > 0.0101)
         for mine, theirs in zip(ours, published, strict=True)
     )
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(newline="") as file:
-        yield from csv.DictReader(file)
 
 
 def _request(row: Row) -> tuple[int, int, int, int]:
@@ -425,6 +428,8 @@ def parse_seeds(text: str) -> list[int]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise argparse.ArgumentTypeError(f"{text!r}: expected first <= last in a range, as {last}-{first}")
+        if last - first + 1 > SEEDS_AT_MOST - len(seeds):
+            raise argparse.ArgumentTypeError(f"{text!r}: more than {SEEDS_AT_MOST:,} seeds, expected fewer, as 42-51")
         seeds += range(first, last + 1)
     return list(dict.fromkeys(seeds))
 

@@ -24,6 +24,7 @@ from training.benchmarks.openb import (
     parse_policies,
     parse_seeds,
     read_mix,
+    read_published,
     table_of,
 )
 from training.workloads.openb import TraceError
@@ -285,3 +286,48 @@ def test_a_file_that_is_called_as_a_rule_is_named_by_its_path(tmp_path: Path) ->
 def test_a_file_that_is_named_in_two_ways_is_played_once(tmp_path: Path) -> None:
     text = files(tmp_path, "a/policy.onnx")
     assert names_in(f"{text},{tmp_path}/a/../a/policy.onnx") == ["a"]
+
+
+@pytest.mark.parametrize("text", ["0-999999999999", "42,0-10000", "0-9999,0-9999", "1-5000,6000-20000"])
+def test_more_seeds_than_anybody_means_are_refused_before_they_are_listed(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="more than 10,000 seeds, expected fewer, as 42-51"):
+        parse_seeds(text)
+
+
+def test_ten_thousand_seeds_are_not_too_many() -> None:
+    assert len(parse_seeds("0-9999")) == 10_000
+
+
+def published_file(folder: Path, header: str | None = None, **cells: str) -> Path:
+    """A file of published allocations with one row, which has these cells."""
+    names = ["trace", "policy", "seed", *(str(step) for step in range(LOAD_STEPS))]
+    row = {"trace": "own", "policy": "FGD", "seed": "42", **{f"at{step}": "1.5" for step in range(LOAD_STEPS)}, **cells}
+    lines = [header or ",".join(names), ",".join(row.values())]
+    (folder / "published_allocation.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("cells", "place", "expected"),
+    [
+        ({"at17": "high"}, "column '17': 'high'", "where an allocation in %, or nothing was expected"),
+        ({"at130": "nan"}, "column '130': 'nan'", "where an allocation in %, or nothing was expected"),
+        ({"seed": "4.2"}, "column 'seed': '4.2'", "where a whole number, 0 or more was expected"),
+        ({"at130": "1,2"}, "column 135: '2'", "where the end of the line was expected"),
+    ],
+)
+def test_a_published_cell_that_cannot_be_read_is_named(tmp_path: Path, cells: dict[str, str], place, expected) -> None:
+    with pytest.raises(TraceError) as raised:
+        read_published(published_file(tmp_path, **cells))
+    assert str(raised.value).startswith(f"{tmp_path / 'published_allocation.csv'}:2: {place} {expected}")
+
+
+def test_a_published_column_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"published_allocation\.csv:1: column '0' is missing; the header names trace"):
+        read_published(published_file(tmp_path, header="trace,policy,seed"))
+
+
+def test_an_empty_published_cell_is_no_number_and_other_policies_are_left_out(tmp_path: Path) -> None:
+    [cells] = read_published(published_file(tmp_path, at1="")).values()
+    assert cells[:3] == [1.5, None, 1.5]
+    assert read_published(published_file(tmp_path, policy="Tetris")) == {}
