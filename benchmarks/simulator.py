@@ -5,9 +5,9 @@
 
 A comparison is one of the same run: the whole-array implementation places the same pods, and what it chooses is
 compared too. Times are CPU seconds of one core, which other work on the machine disturbs least; only the comparison of
-processes and that of compilation go by the clock. The parts of openb are left out where the trace is not found;
-queueing episodes then come from the built-in generator. Policies have weights at random: their speed hardly depends on
-what they have learned.
+processes (see `processes`) and that of compilation go by the clock. The parts of openb are left out where the trace is
+not found; queueing episodes then come from the built-in generator. Policies have weights at random: their speed hardly
+depends on what they have learned.
 """
 
 import argparse
@@ -16,15 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.processes import PROCESSES, RULE, speed_ups
 from benchmarks.results import FOLDER, Result, publish
 from benchmarks.whole_array import play_fgd
 from extender.features import feature_names, placement_features
@@ -51,7 +50,6 @@ PODS = (10_000, 100_000, 1_000_000)
 PODS_AS_NODES_GROW = 20_000
 REPEATS = 11
 FEW_REPEATS = 3
-PROCESSES = 2
 
 # In a process of its own: the first play of a rule, with compiled code from the folder of the environment or without.
 FIRST_PLAY = """
@@ -232,27 +230,20 @@ def measure_growth(population: Population, into: Measurements) -> None:
             into.add(f"growth with pods, {rule}, load 0.8", f"{pods:,} pods", rate, "placements/s", smallest)
 
 
-def _play_for(population: Population, seed: int) -> tuple[float, float, int]:
-    """When some episodes began and ended, and what they placed; in a process of its own."""
-    workload = queueing(population, QUEUEING_NODES, QUEUEING_PODS, 0.8)
-    time_rule(workload, RULE_NUMBERS["best-fit"], RANDOM_TIES)
-    began, placed = time.monotonic(), 0
-    for _ in range(10):
-        placed += time_rule(workload, RULE_NUMBERS["best-fit"], RANDOM_TIES)[1]
-    return began, time.monotonic(), placed
-
-
 def measure_processes(population: Population, into: Measurements) -> None:
-    """Two processes against one."""
-    rates = []
-    for processes in (1, PROCESSES):
-        into.step(f"{processes} processes")
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            list(pool.map(_play_for, [population] * processes, range(processes)))  # both are up and have compiled
-            played = list(pool.map(_play_for, [population] * processes, range(processes)))
-        seconds = max(ended for _, ended, _ in played) - min(began for began, _, _ in played)
-        rates.append(sum(placed for *_, placed in played) / seconds)
-    into.add("processes, best-fit, load 0.8", f"{PROCESSES} against 1", rates[1], "placements/s", rates[0])
+    """Two processes against one, beside what the machine itself gives."""
+    workload = queueing(population, QUEUEING_NODES, QUEUEING_PODS, 0.8)
+    found = speed_ups(workload, into.step)
+    ours, ceiling = found["episodes"], found["arithmetic"]
+    case = f"{PROCESSES} processes, {RULE}, load 0.8"
+    together = ours.alone * ours.by_the_clock
+    into.add(case, "both against one", together * len(workload), "placements/s", ours.alone * len(workload))
+    for kind, speed_up in found.items():
+        into.add(
+            case, f"{kind}, by the clock, against arithmetic", speed_up.by_the_clock, "times", ceiling.by_the_clock
+        )
+        into.add(case, f"{kind}, by CPU seconds, against arithmetic", speed_up.by_cpu, "times", ceiling.by_cpu)
+        into.add(case, f"{kind}, the median trial against the best", speed_up.median_to_best, "times")
 
 
 def measure_compilation(into: Measurements) -> None:
@@ -292,7 +283,7 @@ def main() -> None:
     """Entry of `python -m benchmarks.simulator`."""
     arguments = parse_arguments()
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    steps = 3 + len(QUEUEING_LOADS) * (len(RULE_NUMBERS) + 2) + len(RULES_THAT_GROW) * len(NODES + PODS) + 4
+    steps = 3 + len(QUEUEING_LOADS) * (len(RULE_NUMBERS) + 2) + len(RULES_THAT_GROW) * len(NODES + PODS) + 6
     torch.set_num_threads(1)
     try:
         traces = find_traces(arguments.traces)

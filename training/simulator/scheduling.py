@@ -69,7 +69,10 @@ class SchedulerArguments:
     ] = True
     futile_attempts: Annotated[
         bool,
-        Field(description="try every waiting pod whenever a pod leaves, as kube-scheduler does; slower"),
+        Field(
+            description="try every waiting pod whenever a pod leaves, as kube-scheduler does; waits change, and it is "
+            "slow where many wait"
+        ),
     ] = False
     preemption: Annotated[bool, Field(description="evict pods of lower priority for a pod that fits nowhere")] = False
     reservation_after_seconds: Annotated[
