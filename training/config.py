@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from extender.policies.heuristics import RULES
 from training.algorithms.dqn import DQNArguments
+from training.algorithms.es import ESArguments
 from training.algorithms.learner import Arguments
 from training.algorithms.ppo import PPOArguments
 from training.algorithms.sac import SACArguments
@@ -28,7 +29,12 @@ from training.simulator.scheduling import SchedulerArguments
 from training.workloads import generated
 from training.workloads.selection import WorkloadArguments
 
-ALGORITHMS: dict[str, type[Arguments]] = {"ppo": PPOArguments, "dqn": DQNArguments, "sac": SACArguments}
+ALGORITHMS: dict[str, type[Arguments]] = {
+    "ppo": PPOArguments,
+    "dqn": DQNArguments,
+    "sac": SACArguments,
+    "es": ESArguments,
+}
 DEFAULT_ALGORITHM = "ppo"
 LIMIT_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "length >=", "pattern": "matches"}
 

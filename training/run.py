@@ -29,11 +29,12 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from stable_baselines3.common.logger import configure
 
+from extender.features import feature_count
 from extender.policies.base import PolicyError
 from extender.policies.onnx import OnnxPolicy
 from extender.profile import weights_of
 from training import checkpoint
-from training.algorithms import dqn, ppo, sac
+from training.algorithms import dqn, es, ppo, sac
 from training.algorithms.learner import Episode, Learner
 from training.ask import Answer, AskError, ask_extender
 from training.config import (
@@ -51,7 +52,8 @@ from training.evaluation.plots import CurvePoint
 from training.evaluation.report import html_report, json_report, terminal_tables, write_whole
 from training.evaluation.runner import Contender, Evaluation, evaluate, held_back_workload, rules
 from training.export import add_evaluation, export_policy
-from training.networks import ScoreNetwork
+from training.networks import ScoreNetwork, score_network
+from training.objectives import QueueingObjective
 from training.progress import Tracker, track
 from training.simulator.ahead import compiling_ahead
 from training.vecenv import BatchedVecEnv
@@ -157,6 +159,18 @@ def run_folder(config: Config) -> Path:
 def build(config: Config, population: Population) -> Learner:
     """The learner that the configuration asks for, at its start."""
     source = workload_source(config.env, population, config.workload, config.seed)
+    if isinstance(config.algorithm, es.ESArguments):
+        torch.manual_seed(config.seed)
+        network = score_network(feature_count(len(population.resources)), config.network)
+        objective = QueueingObjective(network, population, source, config.env, config.scheduler)
+        return es.EvolutionLearner(
+            config.algorithm,
+            network,
+            objective,
+            config.timesteps_between_updates,
+            config.seed,
+            objective.mean_wait_seconds,
+        )
     env = BatchedVecEnv(
         config.env, source, config.algorithm.discount, config.seed, stagger=True, scheduler=config.scheduler
     )

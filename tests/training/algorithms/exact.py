@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
 from training.algorithms.approximators import ActionScores, best_action, valid_actions
 
@@ -37,6 +38,7 @@ class Problem:
         decisions: (D,) of (state, kind).
         decision_of: (S, kinds) int, the decision when a pod of this kind comes, END where it fits nowhere.
         lost: (S,) int, the state after a pod that fits nowhere.
+        start: the state in which an episode begins.
         left: (S,) int, pods still to come; 0: the episode is over.
         after: (D, K) int, the state after placing on a candidate.
         rewards: (D,).
@@ -48,6 +50,7 @@ class Problem:
         self.places = len(nodes) + 2  # some are always padding
         self.states = self._reachable()
         number = {state: index for index, state in enumerate(self.states)}
+        self.start = number[pods, nodes]
         self.left = np.array([left for left, _ in self.states])
         self.lost = np.array([number.get((left - 1, nodes), END) for left, nodes in self.states])
         self.decision_of = np.full((len(self.states), len(kinds)), END)
@@ -77,11 +80,32 @@ class Problem:
 
     def value_of(self, scores: ActionScores) -> float:
         """What always taking the highest score expects."""
+        chosen = self.choices(scores)
+        return self._expected(lambda worth, decision: worth[chosen[decision]])
+
+    def choices(self, scores: ActionScores) -> np.ndarray:
+        """The candidate with the highest score at every decision, (D,)."""
         observed = {name: torch.from_numpy(array) for name, array in self.observations.items()}
         with torch.no_grad():
             given = scores(observed)
-            chosen = best_action(given, valid_actions(observed, given)).tolist()
-        return self._expected(lambda worth, decision: worth[chosen[decision]])
+            return best_action(given, valid_actions(observed, given)).numpy()
+
+    def mean_return(self, chosen: np.ndarray, seeds: Sequence[int], episodes: int) -> float:
+        """What these choices came to in episodes of these seeds."""
+        kinds = np.concatenate(
+            [
+                np.random.default_rng(seed).choice(len(self.shares), size=(self.pods, episodes), p=self.shares)
+                for seed in seeds
+            ],
+            axis=1,
+        )
+        state, total = np.full(kinds.shape[1], self.start), 0.0
+        for arrived in kinds:
+            decision = self.decision_of[state, arrived]
+            fits = decision != END
+            total += self.rewards[decision[fits]].sum()
+            state = np.where(fits, self.after[decision, chosen[decision]], self.lost[state])
+        return total / kinds.shape[1]
 
     def _expected(self, choose: Callable[[np.ndarray, int], float]) -> float:
         value = np.zeros(len(self.states))
@@ -96,7 +120,7 @@ class Problem:
                 reached = self.after[decision]
                 worth = self.rewards[decision] + value[reached[reached != END]]
                 value[state] += share * choose(worth, decision)
-        return float(value[self.states.index((self.pods, self.nodes))])
+        return float(value[self.start])
 
     def _reachable(self) -> list[tuple[int, Nodes]]:
         found, layer = [], {self.nodes}
@@ -165,9 +189,8 @@ class ExactVecEnv(VecEnv):
         return self._observations(), rewards, finished, [{} for _ in range(self.num_envs)]
 
     def _begin(self, which: np.ndarray) -> None:
-        start = self._problem.states.index((self._problem.pods, self._problem.nodes))
         while which.any():
-            self._go_on(which, np.full(self.num_envs, start))
+            self._go_on(which, np.full(self.num_envs, self._problem.start))
             which = which & (self._decision == END)
 
     def _go_on(self, which: np.ndarray, states: np.ndarray) -> None:
@@ -202,7 +225,34 @@ class ExactVecEnv(VecEnv):
         return [False] * self.num_envs
 
 
-# Small pods for the CPU, pods that want a GPU, and large ones: whoever puts CPU pods where the GPUs are strands them.
-NODES: Nodes = ((4, 2), (4, 0), (3, 1))
-KINDS = (Kind((1, 0), 0.25, 0.4), Kind((2, 1), 1.0, 0.3), Kind((3, 0), 0.75, 0.2), Kind((1, 1), 0.5, 0.1))
-PODS = 8
+class SampledObjective:
+    """What evolution strategies climb here: the mean return of episodes that are played, as for any other objective.
+
+    A seed stands for `episodes` episodes, so that a generation's fitness is as noisy as that of long real episodes.
+    """
+
+    def __init__(self, problem: Problem, scores: ActionScores, episodes: int = 128) -> None:
+        self._problem, self._scores, self._episodes = problem, scores, episodes
+
+    def __call__(self, parameters: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        return np.array([self._mean_return(each, seeds) for each in parameters])
+
+    def _mean_return(self, parameters: np.ndarray, seeds: Sequence[int]) -> float:
+        nn.utils.vector_to_parameters(torch.from_numpy(parameters), self._scores.parameters())
+        return self._problem.mean_return(self._problem.choices(self._scores), seeds, self._episodes)
+
+
+# Pods of one core, pods of two with a GPU, and pods of a whole large node: choosing at random comes to 81 %, spreading
+# to 70 %, and filling the fullest node to 99.5 % of the optimum.
+SPREAD = Problem(
+    nodes=((4, 2), (4, 0), (2, 0)),
+    kinds=(Kind((1, 0), 0.1, 0.5), Kind((2, 1), 1.0, 0.3), Kind((4, 0), 1.5, 0.2)),
+    pods=7,
+)
+
+# Here filling the fullest node comes to 96 %: the GPU has to be kept for those who want it, but not at any price.
+TRADE = Problem(
+    nodes=((3, 0), (3, 0), (3, 1)),
+    kinds=(Kind((1, 0), 0.2, 0.5), Kind((3, 0), 1.0, 0.3), Kind((1, 1), 0.5, 0.2)),
+    pods=6,
+)

@@ -1,0 +1,270 @@
+"""Evolution strategies: whole episodes, no gradient, and only the order of what came out matters.
+
+Each generation perturbs the network's parameters in pairs, once forwards and once backwards along the same random
+direction, plays every perturbed network on the same episodes, and moves the parameters along the directions that ranked
+higher. Ranks make the step independent of the returns' scale and of outliers; common episodes and mirrored directions
+take out most of the noise. From time to time the parameters themselves play episodes that no generation learns from;
+the best so far are what is exported. Source: Salimans et al. 2017.
+
+What is climbed is an `Objective`: any function from parameters and seeds to fitness. It is evaluated pair by pair, here
+or in other processes, so that its numbers do not depend on how many there are.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.stats import rankdata
+from stable_baselines3.common.logger import Logger
+from torch import nn
+
+from training.algorithms.learner import Episode, Follower
+from training.env import EnvArguments
+
+FIRST_HELD_OUT, SEEDS = (
+    900_000,
+    1_000_000,
+)  # seeds of episodes: to learn from, to choose by; those above are for judging
+
+Parameters = NDArray[np.float32]
+Fitness = NDArray[np.float64]
+
+
+class Objective(Protocol):
+    """What is climbed; for several workers it has to be possible to pickle it."""
+
+    def __call__(self, parameters: Parameters, seeds: Sequence[int]) -> Fitness:
+        """Mean fitness over the episodes of these seeds, higher is better; (n, D) -> (n,)."""
+
+
+Evaluate = Callable[[Parameters, Sequence[int]], Fitness]
+
+
+@dataclass
+class ESArguments:
+    """Arguments of evolution strategies."""
+
+    name: str = "es"
+    learning_rate: Annotated[float, Field(gt=0, lt=1, description="Adam's step")] = 0.02
+    sigma: Annotated[float, Field(gt=0, description="standard deviation of the perturbations")] = 0.05
+    pairs: Annotated[int, Field(ge=1, description="mirrored pairs of a generation")] = 16
+    episodes: Annotated[int, Field(ge=1, description="that each perturbed network plays, the same for all")] = 1
+    weight_decay: Annotated[float, Field(ge=0, lt=1, description="shrinks the parameters, as part of a step")] = 0.0
+    held_out_interval: Annotated[int, Field(ge=1, description="generations between two looks for the best")] = 5
+    held_out_episodes: Annotated[int, Field(ge=1, description="episodes by which the best is chosen")] = 4
+    workers: Annotated[int, Field(ge=1, le=1024, description="processes that play; 1: this one alone")] = 1
+
+    def timesteps_between_updates(self, env: EnvArguments) -> int:
+        """Decisions of a generation: one for each pod that its networks place."""
+        return 2 * self.pairs * self.episodes * env.pods
+
+    def contradictions(self, env: EnvArguments) -> Iterator[str]:
+        """There are none."""
+        yield from ()
+
+
+class EvolutionStrategy:
+    """The search itself: `ask` for a population, play it, `tell` how it did.
+
+    Attributes:
+        generation: how many have been told.
+    """
+
+    def __init__(self, start: Parameters, arguments: ESArguments, seed: int) -> None:
+        self._arguments, self._seed = arguments, seed
+        self._mean = nn.Parameter(torch.from_numpy(start.copy()))
+        self._optimizer = torch.optim.AdamW(
+            [self._mean], lr=arguments.learning_rate, weight_decay=arguments.weight_decay, maximize=True
+        )
+        self.generation = 0
+
+    @property
+    def mean(self) -> Parameters:
+        """The parameters around which the next generation lies; (D,)."""
+        return self._mean.detach().numpy().copy()
+
+    def ask(self) -> Parameters:
+        """The population of this generation, (2 P, D): two mirror images after each other."""
+        steps = self._arguments.sigma * self._directions()
+        return (self.mean + np.stack([steps, -steps], axis=1)).reshape(-1, steps.shape[1])
+
+    def tell(self, fitness: Fitness) -> None:
+        """Step along the directions that did better; fitness (2 P,), in the order of `ask`."""
+        forwards, backwards = centred_ranks(fitness).reshape(-1, 2).T
+        slope = (forwards - backwards) @ self._directions() / (len(fitness) * self._arguments.sigma)
+        self._mean.grad = torch.from_numpy(slope.astype(np.float32))
+        self._optimizer.step()
+        self.generation += 1
+
+    def _directions(self) -> Parameters:
+        # Drawn from the number of the generation: nothing about randomness has to be remembered.
+        generator = np.random.default_rng([self._seed, self.generation])
+        return generator.standard_normal((self._arguments.pairs, self._mean.numel()), np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {
+            "mean": self._mean.detach().clone(),
+            "optimizer": self._optimizer.state_dict(),
+            "generation": self.generation,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        with torch.no_grad():
+            self._mean.copy_(state["mean"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.generation = state["generation"]
+
+
+def centred_ranks(fitness: Fitness) -> Fitness:
+    """Ranks from -0.5 for the worst to 0.5 for the best; equals share the mean of theirs.
+
+    Example:
+        >>> centred_ranks(np.array([3.0, -100.0, 7.0, 3.0, 9.0])).tolist()
+        [-0.125, -0.5, 0.25, -0.125, 0.5]
+    """
+    return (rankdata(fitness) - 1) / max(len(fitness) - 1, 1) - 0.5
+
+
+class EvolutionLearner:
+    """Trains a network by evolution strategies (`learner.Learner`).
+
+    Args:
+        arguments: of the search.
+        network: where it starts; what is exported.
+        objective: what is climbed.
+        timesteps: decisions that a generation takes.
+        seed: of all random draws.
+        mean_wait_seconds: what a fitness means in seconds of waiting, for those who follow.
+
+    Attributes:
+        best: the parameters that did best on the held-out episodes, (D,).
+        best_fitness: how well they did.
+    """
+
+    logger: Logger
+
+    def __init__(
+        self,
+        arguments: ESArguments,
+        network: nn.Module,
+        objective: Objective,
+        timesteps: int,
+        seed: int,
+        mean_wait_seconds: Callable[[float], float] = lambda fitness: np.nan,
+    ) -> None:
+        self.logger = Logger(folder=None, output_formats=[])
+        self._arguments, self._objective, self._seed = arguments, objective, seed
+        self._network, self._per_generation, self._mean_wait_seconds = network, timesteps, mean_wait_seconds
+        start = nn.utils.parameters_to_vector(network.parameters()).detach().numpy().copy()
+        self.strategy = EvolutionStrategy(start, arguments, seed)
+        self.best, self.best_fitness = start, -np.inf
+        self._judged = -1  # the generation that was last compared with the best
+
+    @property
+    def timesteps(self) -> int:
+        """Decisions taken so far, without those by which the best is chosen."""
+        return self.strategy.generation * self._per_generation
+
+    @property
+    def network(self) -> nn.Module:
+        """The network with the best parameters."""
+        nn.utils.vector_to_parameters(torch.from_numpy(self.best), self._network.parameters())
+        return self._network
+
+    def train(self, total_timesteps: int, follower: Follower) -> None:
+        """Search until so many decisions have been taken in all."""
+        with evaluation(self._objective, self._arguments.workers) as evaluate:
+            while self.timesteps < total_timesteps:
+                follower.between_updates()
+                generator = np.random.default_rng([self._seed, self.strategy.generation, 1])
+                seeds = generator.integers(FIRST_HELD_OUT, size=self._arguments.episodes).tolist()
+                fitness = evaluate(self.strategy.ask(), seeds)
+                self.strategy.tell(fitness)
+                follower.stepped([Episode(each, self._mean_wait_seconds(each)) for each in fitness.tolist()])
+                self.logger.record("train/fitness_spread", float(fitness.std()))
+                if self.strategy.generation % self._arguments.held_out_interval == 0:
+                    self._look_for_the_best(evaluate)
+                follower.collected()
+            self._look_for_the_best(evaluate)
+
+    def _look_for_the_best(self, evaluate: Evaluate) -> None:
+        if self._judged == self.strategy.generation:
+            return
+        generator = np.random.default_rng([self._seed, 2])
+        seeds = generator.integers(FIRST_HELD_OUT, SEEDS, size=self._arguments.held_out_episodes).tolist()
+        fitness = float(evaluate(self.strategy.mean[None], seeds)[0])
+        if fitness >= self.best_fitness:
+            self.best, self.best_fitness = self.strategy.mean, fitness
+        self._judged = self.strategy.generation
+        self.logger.record("rollout/held_out_fitness", fitness)
+
+    def state(self) -> dict[str, Any]:
+        """The search, the last parameters and the best."""
+        return {
+            "strategy": self.strategy.state(),
+            "best": torch.from_numpy(self.best.copy()),
+            "best_fitness": self.best_fitness,
+            "judged": self._judged,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        self.strategy.restore(state["strategy"])
+        self.best, self.best_fitness = state["best"].numpy().copy(), state["best_fitness"]
+        self._judged = state["judged"]
+
+
+@contextmanager
+def evaluation(objective: Objective, workers: int) -> Iterator[Evaluate]:
+    """Evaluates an objective, two parameter vectors at a time, here or in so many other processes."""
+
+    def evaluate_with(
+        play: Callable[[list[Parameters], list[Sequence[int]]], Any], parameters: Parameters, seeds: Sequence[int]
+    ) -> Fitness:
+        pairs = np.array_split(parameters, -(-len(parameters) // 2))
+        return np.concatenate(list(play(pairs, [seeds] * len(pairs))))
+
+    if workers == 1:
+        yield lambda parameters, seeds: evaluate_with(
+            lambda pairs, repeated: map(objective, pairs, repeated), parameters, seeds
+        )
+        return
+    forkserver = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_enter, initargs=(objective,)) as pool:
+        yield lambda parameters, seeds: evaluate_with(
+            lambda pairs, repeated: pool.map(_evaluate, pairs, repeated), parameters, seeds
+        )
+
+
+_objective: Objective | None = None  # of a process that plays; set once when it starts
+
+
+def _enter(objective: Objective) -> None:
+    global _objective
+    _objective = objective
+    torch.set_num_threads(1)  # the processes share the cores already
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _evaluate(parameters: Parameters, seeds: Sequence[int]) -> Fitness:
+    assert _objective is not None
+    return _objective(parameters, seeds)
