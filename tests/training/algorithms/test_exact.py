@@ -75,8 +75,8 @@ def test_ppo(problem: Problem, seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("switches", "seed"),
-    [({}, 0), ({}, 1), (PLAIN, 0), ({"exploration": "boltzmann"}, 0), ({**PLAIN, "dueling": True}, 0)],
-    ids=["everything", "everything-1", "plain", "boltzmann", "dueling-alone"],
+    [({}, 0), ({}, 1), (PLAIN, 0), ({"exploration": "boltzmann"}, 0)],
+    ids=["everything", "everything-1", "plain", "boltzmann"],
 )
 def test_dqn(switches: dict[str, Any], seed: int) -> None:
     arguments = dqn.DQNArguments(batch_size=64, gradient_steps=1, **switches)
