@@ -205,8 +205,8 @@ class SimulatorBatch:
         limit, (broken, given, episodes) = self.arguments.violation_limit, self._promises.tolist()
         if limit is not None and given:
             # By episodes, so that it does not depend on how many rollouts an algorithm makes of them.
-            step = self.arguments.violation_step * episodes / self.size
-            self.multiplier[0] = ascended(float(self.multiplier[0]), broken / given, limit, step)
+            step, at_most = self.arguments.violation_step * episodes / self.size, self.arguments.violation_price_at_most
+            self.multiplier[0] = ascended(float(self.multiplier[0]), broken / given, limit, step, at_most)
             self._promises[:] = 0
 
     def summary(self, index: int) -> dict[str, float]:

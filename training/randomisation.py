@@ -73,6 +73,9 @@ class EnvArguments:
         float,
         Field(gt=0, description="how far that price rises while env.parallel episodes break all of their promises"),
     ] = 5.0
+    violation_price_at_most: Annotated[
+        float, Field(ge=0, description="where it stops rising, should no policy keep the limit")
+    ] = 20.0
 
 
 class EpisodeSource:

@@ -36,7 +36,7 @@ class RewardWeights:
     ] = 0.0
 
 
-def ascended(multiplier: float, share: float, limit: float, step: float) -> float:
+def ascended(multiplier: float, share: float, limit: float, step: float, at_most: float) -> float:
     """The multiplier after a step of dual ascent: higher where more promises are broken than the limit allows.
 
     Args:
@@ -44,9 +44,10 @@ def ascended(multiplier: float, share: float, limit: float, step: float) -> floa
         share: of the promises that were broken, 0..1.
         limit: of this share.
         step: how far to go for a whole share of 1.
+        at_most: where it stops: where no policy keeps the limit, it would rise for ever.
 
     Example:
-        >>> ascended(0.5, share=0.15, limit=0.05, step=2.0), ascended(0.1, share=0.0, limit=0.05, step=4.0)
+        >>> ascended(0.5, share=0.15, limit=0.05, step=2.0, at_most=10.0), ascended(0.1, 0.0, 0.05, 4.0, 10.0)
         (0.7, 0.0)
     """
-    return max(0.0, multiplier + step * (share - limit))
+    return min(max(0.0, multiplier + step * (share - limit)), at_most)

@@ -5,10 +5,14 @@ import pytest
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.vec_env import VecMonitor
 
+from tests.clusters import GIB, Node, typical_of
+from tests.training.small_workloads import Pod, workload_of
 from training.algorithms import ppo
+from training.algorithms.learner import StepLearner
 from training.algorithms.ppo import PPOArguments
 from training.env import EnvArguments, PlacementEnv, workload_source
 from training.networks import NetworkArguments
+from training.rewards import RewardWeights
 from training.vecenv import BatchedVecEnv
 from training.workloads.selection import WorkloadArguments
 from training.workloads.synthetic import generate_population
@@ -18,6 +22,16 @@ MANY = 50
 ARGUMENTS = EnvArguments(nodes=8, pods=30, parallel=MANY)
 POPULATION = generate_population(np.random.default_rng(0))
 SOURCE = workload_source(ARGUMENTS, POPULATION, WorkloadArguments())
+
+# Six pods on two nodes of two devices each.
+CROWD = [
+    Pod(0, 50, 2000, GIB, 1, 400),
+    Pod(1, 60, 2000, GIB, 1, 700),
+    Pod(2, 70, 1000, GIB),
+    Pod(3, 80, 4000, GIB, 1, 1000),
+    Pod(4, 90, 4000, GIB, 2, 1000),
+    Pod(5, 20, 1000, GIB),
+]
 
 
 @pytest.fixture
@@ -112,17 +126,53 @@ def test_learners_adapt_the_price_of_broken_promises_between_their_rollouts():
     learner = ppo.build(arguments, NetworkArguments(hidden=4), env, seed=0)
     prices: list[float] = []
 
-    class Watching:
+    class Watching(Follower):
         def between_updates(self) -> None:
             prices.append(float(env.batch.multiplier[0]))
 
         def stepped(self, finished: object) -> None:
             assert env.batch.multiplier[0] == prices[-1]  # not within a rollout
 
-        def collected(self) -> None:
-            pass
-
     learner.train(3 * 320, Watching())
     assert prices[0] == 0.0
     assert prices == sorted(prices)
     assert prices[-1] > 0.0
+
+
+def test_a_policy_learns_to_keep_a_limit_that_nothing_else_asks_it_to_keep():
+    # Where the second pod goes decides whether the fifth waits for 57 or for 46 seconds, and 50 are promised.
+    typical = typical_of((1000, 1, 400, 0.5), (1000, 2, 1000, 0.5))
+    crowd = workload_of([Node(8000, 8 * GIB, (1000, 1000))] * 2, CROWD, typical)
+    limited = EnvArguments(
+        nodes=2, pods=len(CROWD), parallel=16, fragmentation_weight=0.0, weights=RewardWeights(waiting=0.0),
+        service_levels={0: 50.0}, violation_limit=0.03,
+    )  # fmt: skip
+    env = BatchedVecEnv(limited, lambda generator: crowd, 1.0, seed=0)
+    arguments = PPOArguments(n_steps=32, batch_size=128, learning_rate=3e-3, discount=1.0)
+    learner = ppo.build(arguments, NetworkArguments(), env, seed=0)
+    assert share_of_broken_promises(env, learner) > 0.08
+    learner.train(8_000, Follower())
+    assert share_of_broken_promises(env, learner) <= 0.03
+
+
+class Follower:
+    """Nobody looks."""
+
+    def between_updates(self) -> None:
+        pass
+
+    def stepped(self, finished: object) -> None:
+        pass
+
+    def collected(self) -> None:
+        pass
+
+
+def share_of_broken_promises(env: BatchedVecEnv, learner: StepLearner) -> float:
+    """Of the episodes that end within 60 steps, played by chance as the policy weighs the candidates."""
+    observations, shares = env.reset(), []
+    for _ in range(60):
+        actions, _ = learner.algorithm.predict(observations, action_masks=env.action_masks())
+        observations, _, _, infos = env.step(actions)
+        shares += [info["violations"] for info in infos if info]
+    return float(np.mean(shares))
