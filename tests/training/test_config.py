@@ -49,6 +49,14 @@ def test_an_unknown_algorithm_is_refused_with_those_there_are() -> None:
         ("evaluation.baselines=[worst-fit]", r"evaluation\.baselines=\['worst-fit'\]: there are random, .*best-fit"),
         ("workload.shortest_seconds=9000", r"workload\.shortest_seconds=9000\.0 is above workload\.longest_seconds"),
         ("algorithm.batch_size=4095", r"algorithm\.batch_size=4095 does not divide the 4096 decisions of a rollout"),
+        ("algorithm=dqn algorithm.n_steps=0", r"algorithm\.n_steps=0: .*greater than or equal to 1"),
+        ("algorithm=dqn algorithm.exploration=noisy", r"algorithm\.exploration='noisy': .*epsilon\|boltzmann"),
+        ("algorithm=dqn algorithm.capacity=200", r"algorithm\.capacity=200 holds no 3 steps and one more"),
+        ("algorithm=dqn algorithm.duelling=true", r"Did you mean algorithm\.dueling\? Allowed here: algorithm\.name"),
+        ("algorithm=sac algorithm.double=true", r"algorithm\.double: no such key\. .*algorithm\.target_entropy_ratio"),
+        ("algorithm=sac algorithm.capacity=100", r"algorithm\.capacity=100 holds no two steps of 64 episodes"),
+        ("algorithm=es algorithm.workers=0", r"algorithm\.workers=0: .*greater than or equal to 1"),
+        ("algorithm=es algorithm.clip_range=0.1", r"algorithm\.clip_range: no such key\. .*algorithm\.sigma"),
         ("algorithm=null", r"Config group override must be a string"),
         ("training.resume=", r"training\.resume='': .*at least 1 character"),
         ("name=../elsewhere", r"name='\.\./elsewhere': .*match pattern"),
@@ -60,7 +68,7 @@ def test_an_unknown_algorithm_is_refused_with_those_there_are() -> None:
 def test_an_impossible_value_is_refused_with_its_limits(override: str, complaint: str) -> None:
     register()
     with pytest.raises(ConfigError, match=complaint):
-        refuse_what_is_not_configured([override])
+        refuse_what_is_not_configured(override.split())
 
 
 def test_the_help_describes_every_key_with_its_limits() -> None:
@@ -68,6 +76,16 @@ def test_the_help_describes_every_key_with_its_limits() -> None:
     assert "env.nodes=32\n      nodes of the training cluster (>= 2, <= 20000)" in text
     assert "(matches ^(poisson|bursty|diurnal|trace)$)" in text
     assert "training.resume=null" in text
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn", "sac", "es"])
+def test_every_algorithm_can_be_chosen_and_is_described(name: str) -> None:
+    config = compose(f"algorithm={name}")
+    assert (config.algorithm.name, config.run_name) == (name, f"{name}-seed0")
+    assert config.timesteps_between_updates > 0
+    text = describe(name)
+    for key in vars(config.algorithm):
+        assert key == "name" or f"  algorithm.{key}=" in text
 
 
 def test_an_unknown_section_lists_the_sections() -> None:

@@ -44,6 +44,17 @@ def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def kill_at(process: "subprocess.Popen[bytes]", curve: Path, points: int) -> None:
+    """Kill a run when its learning curve has so many lines."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not (curve.is_file() and len(curve.read_text().splitlines()) >= points):
+        assert process.poll() is None, "the run ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def weights(policy_file: Path) -> str:
     return weights_digest(onnx.load(policy_file))
 
@@ -88,14 +99,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_uninterrupted_result(
 ) -> None:
     overrides = ["name=cut", "seed=7", *SMALL, "ask=false", f"training.checkpoint_timesteps={checkpoint_timesteps}"]
     process = subprocess.Popen(command(*overrides), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    curve = tmp_path / "runs" / "cut" / "learning_curve.csv"
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not (curve.is_file() and len(curve.read_text().splitlines()) >= points):
-        assert process.poll() is None, "the run ended before it could be interrupted"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_at(process, tmp_path / "runs" / "cut" / "learning_curve.csv", points)
     assert not (tmp_path / "runs" / "cut" / "policy.onnx").exists()
 
     resumed = run(tmp_path, "training.resume=runs/cut")
@@ -103,6 +107,33 @@ def test_a_run_killed_at_any_moment_resumes_to_the_uninterrupted_result(
     assert ("resuming at 0 steps" in resumed.stdout) == (checkpoint_timesteps > 100_000)
     assert "resuming at" in resumed.stdout
     assert weights(tmp_path / "runs" / "cut" / "policy.onnx") == weights(finished[0] / "policy.onnx")
+
+
+OTHER_ALGORITHMS = {
+    "dqn": ["algorithm=dqn", "algorithm.learning_starts=256", "algorithm.batch_size=32", "algorithm.capacity=1024"],
+    "sac": ["algorithm=sac", "algorithm.learning_starts=256", "algorithm.batch_size=32", "algorithm.capacity=1024"],
+    "es": ["algorithm=es", "algorithm.pairs=2", "algorithm.held_out_interval=2"],
+}
+
+
+@pytest.mark.parametrize("name", OTHER_ALGORITHMS)
+def test_every_algorithm_trains_a_policy_and_survives_being_killed(name: str, tmp_path: Path) -> None:
+    small = [entry for entry in SMALL if not entry.startswith("algorithm.")]
+    overrides = [*OTHER_ALGORITHMS[name], "seed=7", *small, "ask=false", "evaluation.baselines=[random]"]
+    whole = run(tmp_path, "name=whole", *overrides)
+    assert whole.returncode == 0, whole.stderr
+    content = json.loads((tmp_path / "runs" / "whole" / "evaluation.json").read_text())
+    assert set(content["policies"]) == {name, "random"}
+
+    process = subprocess.Popen(
+        command("name=cut", *overrides), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    kill_at(process, tmp_path / "runs" / "cut" / "learning_curve.csv", points=4)
+    resumed = run(tmp_path, "training.resume=runs/cut")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming at" in resumed.stdout
+    files = [tmp_path / "runs" / folder / "policy.onnx" for folder in ("cut", "whole")]
+    assert weights(files[0]) == weights(files[1])
 
 
 @pytest.mark.parametrize(

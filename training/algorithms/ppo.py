@@ -22,6 +22,7 @@ from training.env import EnvArguments
 from training.networks import NetworkArguments
 
 Schedule = Callable[[float], float]
+NEVER = -1e8  # logit of what is no candidate; sb3-contrib's own
 
 
 @dataclass
@@ -89,8 +90,10 @@ class ScorePolicy(MaskableActorCriticPolicy):
     def get_distribution(self, obs: Observation, action_masks: Any = None) -> MaskableDistribution:
         """The distribution over valid actions; the observation itself says which they are."""
         logits = self.actor(obs)
-        distribution = self.action_dist.proba_distribution(action_logits=logits)
-        distribution.apply_masking(valid_actions(obs, logits))
+        valid = valid_actions(obs, logits)
+        # Masked before they are normalised, too: what stands at padding would cost precision and get a gradient.
+        distribution = self.action_dist.proba_distribution(action_logits=logits.masked_fill(~valid, NEVER))
+        distribution.apply_masking(valid)
         return distribution
 
     def predict_values(self, obs: Observation) -> Tensor:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.training.algorithms.exact import SPREAD, ExactVecEnv
 from tests.training.algorithms.following import Silent
 from tests.training.populations import population_of
 from training.algorithms.learner import StepLearner
@@ -140,6 +141,32 @@ def test_training_goes_on_to_the_total():
     trained.train(3 * ROLLOUT, Silent())
     assert trained.timesteps == 3 * ROLLOUT
     assert not np.array_equal(weights(trained), before)
+
+
+def test_advantages_are_those_of_generalised_estimation() -> None:
+    """Discount and lambda 1/2, an episode ends after the second step: 6 = 4 + 8/2 - 2; 1 = 2 - 1; 1/2 + 1/4 * 1."""
+    arguments = PPOArguments(n_steps=3, batch_size=3, discount=0.5, gae_lambda=0.5)
+    memory = build(arguments, NETWORK, ExactVecEnv(SPREAD, 1, seed=0), 0).algorithm.rollout_buffer
+    memory.rewards[:, 0] = [1.0, 2.0, 4.0]
+    memory.values[:, 0] = [1.0, 1.0, 2.0]
+    memory.episode_starts[:, 0] = [0.0, 0.0, 1.0]
+    memory.compute_returns_and_advantage(torch.tensor([8.0]), np.array([False]))
+    np.testing.assert_allclose(memory.advantages[:, 0], [0.75, 1.0, 6.0])
+    np.testing.assert_allclose(memory.returns[:, 0], [1.75, 2.0, 8.0])
+
+
+def test_padding_passes_no_gradient() -> None:
+    """Of the log-probability of a choice between a quarter and three quarters: 1 - 1/4 and -3/4, and 0."""
+    policy = build(ARGUMENTS, NETWORK, ExactVecEnv(SPREAD, 1, seed=0), 0).algorithm.policy
+    logits = torch.tensor([[0.0, float(np.log(3.0)), 50.0, 50.0, 50.0]], requires_grad=True)
+    observed = {"mask": torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]])}
+    policy.actor.forward = lambda _: logits
+    distribution = policy.get_distribution(observed)
+    distribution.log_prob(torch.tensor([0])).sum().backward(retain_graph=True)
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.75, -0.75, 0.0, 0.0, 0.0]]))
+    logits.grad = None
+    distribution.entropy().sum().backward()
+    assert logits.grad[0, 2:].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_the_learning_rate_falls_to_a_tenth():
