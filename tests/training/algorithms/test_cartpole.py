@@ -53,8 +53,17 @@ def mean_length(learner: StepLearner) -> float:
             40_000,
             450.0,
         ),
+        (
+            sac.build,
+            sac.SACArguments(
+                batch_size=64, gradient_steps=8, target_rate=0.005, learning_rate=1e-3, target_entropy_ratio=0.9
+            ),
+            64,
+            20_000,
+            400.0,
+        ),
     ],
-    ids=["ppo", "dqn"],
+    ids=["ppo", "dqn", "sac"],
 )
 def test_the_pole_is_balanced(build: Any, arguments: Any, hidden: int, timesteps: int, wanted: float) -> None:
     learner = build(arguments, NetworkArguments(hidden=hidden), make_vec_env("CartPole-v1", PARALLEL, seed=0), 0)
