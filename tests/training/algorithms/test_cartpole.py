@@ -9,7 +9,7 @@ import torch
 from stable_baselines3.common.env_util import make_vec_env
 
 from tests.training.algorithms.following import Silent
-from training.algorithms import dqn, ppo
+from training.algorithms import dqn, ppo, sac
 from training.algorithms.learner import StepLearner
 from training.networks import NetworkArguments
 
