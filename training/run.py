@@ -339,7 +339,11 @@ def with_settings_of_resumed_run(config: DictConfig) -> DictConfig:
     for value in values:
         if value.partition("=")[0] in ("algorithm", "experiment") or value.startswith("~"):
             raise ConfigError(f"{value}: a resumed run keeps the settings of {saved}; change single keys only")
-    merged = OmegaConf.merge(config, OmegaConf.load(saved), OmegaConf.from_dotlist(values))
+    settings = OmegaConf.load(saved)
+    name = OmegaConf.select(settings, "algorithm.name")
+    if name in ALGORITHMS:  # the composed one is the default's, whose keys are others; what is unknown is refused later
+        config.algorithm = OmegaConf.structured(ALGORITHMS[name])
+    merged = OmegaConf.merge(config, settings, OmegaConf.from_dotlist(values))
     assert isinstance(merged, DictConfig)
     return merged
 

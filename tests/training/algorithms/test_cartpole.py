@@ -56,7 +56,12 @@ def mean_length(learner: StepLearner) -> float:
         (
             sac.build,
             sac.SACArguments(
-                batch_size=64, gradient_steps=8, target_rate=0.005, learning_rate=1e-3, target_entropy_ratio=0.9
+                batch_size=64,
+                gradient_steps=8,
+                target_rate=0.005,
+                learning_rate=2e-3,
+                target_entropy_ratio=0.9,
+                discount=0.98,
             ),
             64,
             20_000,
