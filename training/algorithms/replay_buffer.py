@@ -279,7 +279,7 @@ class SumTree:
         self._sums[nodes] = numbers
         self._lowest[nodes] = np.where(numbers > 0, numbers, np.inf)
         nodes = np.unique(nodes >> 1)
-        while nodes[0] > 0:
+        while len(nodes) and nodes[0] > 0:
             left, right = 2 * nodes, 2 * nodes + 1
             self._sums[nodes] = self._sums[left] + self._sums[right]
             self._lowest[nodes] = np.minimum(self._lowest[left], self._lowest[right])

@@ -155,6 +155,9 @@ def test_a_restored_buffer_draws_the_same_as_the_one_it_was_saved_from(prioritiz
         buffer.update_priorities(buffer.sample(8).starts, np.linspace(0.1, 9.0, 8))
         return buffer
 
+    empty = buffer_of(n_steps=3, capacity=16, prioritized=prioritized)
+    empty.restore(buffer_of(n_steps=3, capacity=16, prioritized=prioritized).state())  # interrupted at the very start
+    assert len(empty) == 0
     for steps in (9, 40):
         saved = filled(steps)
         torch.save(saved.state(), tmp_path / "state.pt")
