@@ -88,10 +88,10 @@ class Measurements:
 class AskedOneByOne:
     """A policy file whose network ONNX Runtime evaluates, as the extender does."""
 
-    def __init__(self, policy: OnnxPolicy, models: tuple[str, ...]) -> None:
+    def __init__(self, policy: OnnxPolicy, workload: Workload) -> None:
         self.name = policy.name
         self._policy = policy
-        self._tables = fragmentation_tables(policy.metadata.typical(models))
+        self._tables = fragmentation_tables(workload.typical)
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
         """Score the candidates; (K,) float32."""
@@ -111,7 +111,7 @@ def time_policy(workload: Workload, policy: OnnxPolicy | AskedOneByOne) -> tuple
     """CPU seconds and pods placed of one episode with a policy."""
     episode = prepare(workload, SchedulerArguments())
     started = time.process_time()
-    play_policy(episode, policy, workload.models, np.random.default_rng(0))
+    play_policy(episode, policy, workload.typical, np.random.default_rng(0))
     return time.process_time() - started, int(episode.counters[PLACED])
 
 
@@ -201,7 +201,7 @@ def measure_queueing(population: Population, folder: Path, into: Measurements) -
         for pooled_context in (True, False):
             into.step(f"load {load}, policies")
             policy = random_policy(workload, folder, pooled_context=pooled_context)
-            asked, placed = time_policy(few, AskedOneByOne(policy, workload.models))
+            asked, placed = time_policy(few, AskedOneByOne(policy, workload))
 
             def play(workload: Workload = workload, policy: OnnxPolicy = policy) -> float:
                 seconds, placed = time_policy(workload, policy)

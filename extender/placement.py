@@ -37,6 +37,8 @@ class NodeArrays(NamedTuple):
         device_free: (N, D) int64, what is left of each GPU in thousandths; `ABSENT_DEVICE` where there is none.
         gpu_pods: (N, GPU_POD_CLASSES) int64, the GPU pods on the node by `pod_class`.
         model: (N,) int64, the GPU model's number, 0 where it is not known.
+        order: (N,) float64, a fixed order of the nodes, from 0 to below 1; a policy that prefers the first among nodes
+            that suit a pod equally well fills node after node.
     """
 
     allocatable: IntArray
@@ -45,6 +47,7 @@ class NodeArrays(NamedTuple):
     device_free: IntArray
     gpu_pods: IntArray
     model: IntArray
+    order: NDArray[np.float64]
 
 
 class PodRequest(NamedTuple):
@@ -80,7 +83,7 @@ class Candidates(NamedTuple):
 
 
 def empty_nodes(allocatable: IntArray, devices: IntArray, model: IntArray | None = None) -> NodeArrays:
-    """Nodes without pods.
+    """Nodes without pods, in the order in which they are given.
 
     Args:
         allocatable: (N, R) int64.
@@ -96,6 +99,7 @@ def empty_nodes(allocatable: IntArray, devices: IntArray, model: IntArray | None
         np.where(slots < devices[:, None], WHOLE_DEVICE_MILLI, ABSENT_DEVICE),
         np.zeros((count, GPU_POD_CLASSES), np.int64),
         np.zeros(count, np.int64) if model is None else model.copy(),
+        np.arange(count) / max(count, 1),
     )
 
 

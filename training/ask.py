@@ -91,7 +91,7 @@ def half_full_cluster(workload: Workload, policy: Policy) -> tuple[list[Manifest
     """
     half = len(workload) // 2
     episode = prepare(workload, SchedulerArguments(horizon_seconds=float(workload.arrival[half])))
-    play_policy(episode, policy, workload.models, np.random.default_rng(0))
+    play_policy(episode, policy, workload.typical, np.random.default_rng(0))
     nodes, pods = episode.cluster.nodes, episode.pods
     for pod in range(half, len(workload)):
         allowed = np.flatnonzero(workload.admits[workload.shape[pod]])

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from extender.features import SCHEMA_VERSION, feature_names
 from extender.fragmentation import TypicalPods
 from extender.policies.onnx import INPUT, MAX_BYTES, OUTPUT, OnnxPolicy, PolicyMetadata, TypicalPodRecord
-from training.networks import ScoreNetwork
+from extender.valuation import COLUMNS
+from training.value_network import ValueNetwork
 
 OPSET = 18
 IR_VERSION = 10
@@ -32,7 +33,7 @@ PARITY_TOLERANCE = 1e-4
 class _CandidatesOnly(nn.Module):
     """The score network as served: one decision, no padding."""
 
-    def __init__(self, network: ScoreNetwork) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -41,7 +42,7 @@ class _CandidatesOnly(nn.Module):
 
 
 def export_policy(
-    network: ScoreNetwork,
+    network: nn.Module,
     path: Path,
     *,
     resources: tuple[str, ...],
@@ -55,7 +56,7 @@ def export_policy(
     """Write a policy file and load it back as the extender would.
 
     Args:
-        network: what scores.
+        network: what scores, `networks.ScoreNetwork` or `value_network.ValueNetwork`.
         path: the file to write; it appears whole or not at all.
         resources: names, in the order of the features.
         typical: the workload's typical pods.
@@ -73,7 +74,7 @@ def export_policy(
     """
     network = network.eval()
     served = _CandidatesOnly(network)
-    names = feature_names(resources)
+    names = COLUMNS if isinstance(network, ValueNetwork) else feature_names(resources)
     example = torch.zeros(7, len(names))
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -21,7 +21,6 @@ from extender.policies.onnx import OnnxPolicy
 from training.algorithms.es import Fitness, Parameters
 from training.env import EnvArguments, WorkloadSource
 from training.export import export_policy
-from training.networks import ScoreNetwork
 from training.simulator.scheduling import SchedulerArguments, play_policy, prepare
 from training.simulator.state import WAITING
 from training.workloads.base import Population, Workload, typical_pods
@@ -40,7 +39,7 @@ class PolicyTemplate:
         ValueError: the file's weights are not those of the network one by one.
     """
 
-    def __init__(self, network: ScoreNetwork, population: Population) -> None:
+    def __init__(self, network: nn.Module, population: Population) -> None:
         marked = deepcopy(network)
         generator = torch.Generator().manual_seed(0)
         for parameter in marked.parameters():  # weights that cannot be taken for each other
@@ -103,7 +102,7 @@ class QueueingObjective:
 
     def __init__(
         self,
-        network: ScoreNetwork,
+        network: nn.Module,
         population: Population,
         source: WorkloadSource,
         env: EnvArguments,
@@ -127,7 +126,7 @@ class QueueingObjective:
 
     def _return(self, policy: OnnxPolicy, workload: Workload, seed: int) -> float:
         episode = prepare(workload, self._scheduler)
-        play_policy(episode, policy, workload.models, np.random.default_rng(seed))
+        play_policy(episode, policy, workload.typical, np.random.default_rng(seed))
         return float(-episode.clock[1 + WAITING] / self._env.waiting_unit_seconds)
 
     def _drawn_of(self, seed: int) -> Workload:

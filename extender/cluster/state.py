@@ -74,6 +74,7 @@ class ClusterState:
         self._names: list[str] = [""] * _FIRST_ROWS
         self._unused_rows = list(range(_FIRST_ROWS - 1, -1, -1))
         self._rows_used = 0
+        self._ordered = True  # whether `arrays.order` is that of the names
         self._pods_on: dict[str, dict[str, None]] = {}  # node name -> uids, in the order they came
 
     def __len__(self) -> int:
@@ -88,7 +89,9 @@ class ClusterState:
     def nodes(self) -> NodeArrays:
         """The rows that have been in use, views of `arrays`: what policies look at."""
         used = self._rows_used
-        return NodeArrays(*(array[:used] for array in self.arrays))
+        if not self._ordered:
+            self._order_by_name()
+        return NodeArrays._make(array[:used] for array in self.arrays)
 
     def node_names(self) -> list[str]:
         """The known nodes."""
@@ -120,6 +123,7 @@ class ClusterState:
             row = self._take_row()
             self._row_of[node] = row
             self._names[row] = node
+            self._ordered = False
             self._set_devices(row, devices)
             self._repack(node, row)
         elif devices != self._device_count(row):
@@ -145,6 +149,7 @@ class ClusterState:
         self.arrays.device_free[row] = ABSENT_DEVICE
         self.generation[row] += 1
         self._names[row] = ""
+        self._ordered = False
         self._unused_rows.append(row)
         return True
 
@@ -212,6 +217,12 @@ class ClusterState:
             pod.row = row
             pod.taken = occupy(self.arrays, pod.request, row, ANY_DEVICE)
 
+    def _order_by_name(self) -> None:
+        """Number the nodes by name, which a restart does not change."""
+        names = sorted(self._row_of)
+        self.arrays.order[self.rows_of(names)] = np.arange(len(names)) / max(len(names), 1)
+        self._ordered = True
+
     def _clear(self, row: int) -> None:
         for array in (self.arrays.requested, self.arrays.nonzero, self.arrays.gpu_pods):
             array[row] = 0
@@ -236,7 +247,7 @@ class ClusterState:
         if not self._unused_rows:
             rows = len(self._names)
             more = _unused(rows, len(self.resources), self.arrays.device_free.shape[1])
-            self.arrays = NodeArrays(*map(np.concatenate, zip(self.arrays, more, strict=True)))
+            self.arrays = NodeArrays._make(map(np.concatenate, zip(self.arrays, more, strict=True)))
             self.generation = np.concatenate((self.generation, np.zeros_like(self.generation)))
             self._names.extend(repeat("", rows))
             self._unused_rows = list(range(2 * rows - 1, rows - 1, -1))

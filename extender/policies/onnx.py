@@ -19,6 +19,7 @@ from extender.features import SCHEMA_VERSION, FeatureArray, feature_names, place
 from extender.fragmentation import TypicalPods, fragmentation_tables
 from extender.placement import GPU, Candidates, NodeArrays, PodRequest
 from extender.policies.base import PolicyError, ScoreArray
+from extender.valuation import COLUMNS, WorkloadProfile, valuation_columns, workload_profile
 
 INPUT, OUTPUT = "candidates", "scores"
 FIRST_RESOURCES = ("cpu", "memory", "gpu")  # the columns that `placement` knows by their position
@@ -114,6 +115,7 @@ class OnnxPolicy:
         metadata: what the file says about itself.
         tables: the workload's typical pods, which the fragmentation features are measured against; until
             `for_models` names the GPU models, for nodes of which none is known.
+        weighs: whether its inputs are the columns of `valuation`, else they are those of `features`.
     """
 
     def __init__(self, name: str, content: bytes) -> None:
@@ -133,7 +135,8 @@ class OnnxPolicy:
             self._verify()
         except PolicyError as error:
             raise PolicyError(f"{name}: {error}") from error
-        self.tables = fragmentation_tables(self.metadata.typical())
+        self.weighs = self.metadata.feature_names == COLUMNS
+        self._know(self.metadata.typical())
         for rows in WARM_UP_ROWS:
             self._warm_up(rows)
 
@@ -145,17 +148,38 @@ class OnnxPolicy:
     def for_models(self, models: Sequence[str]) -> "OnnxPolicy":
         """The same policy, with the same session, for nodes with these GPU models; see `base.ModelAware`."""
         bound = copy.copy(self)
-        bound.tables = fragmentation_tables(self.metadata.typical(models))
+        bound._know(self.metadata.typical(models))
         return bound
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
         """Score the candidates; (K,) float32."""
+        if self.weighs:
+            return self.score_features(valuation_columns(nodes, pod, candidates, self.tables, self._profile_of(nodes)))
         return self.score_features(placement_features(nodes, pod, candidates, self.tables))
 
     def score_features(self, features: FeatureArray) -> ScoreArray:
         """Score rows of features; (K, F) -> (K,) float32."""
         scores: ScoreArray = self._session.run((OUTPUT,), {INPUT: features})[0]
         return scores
+
+    def score_decisions(self, features: FeatureArray) -> ScoreArray:
+        """Score several decisions; (B, K, F) -> (B, K) float32."""
+        return np.array([self.score_features(candidates) for candidates in features], np.float32)
+
+    def _know(self, typical: TypicalPods) -> None:
+        self._typical = typical
+        self.tables = fragmentation_tables(typical)
+        self._inventory = b""
+        self._profile: WorkloadProfile | None = None
+
+    def _profile_of(self, nodes: NodeArrays) -> WorkloadProfile:
+        """The profile on this cluster, derived anew when nodes came, went or changed."""
+        models = self._typical.admits.shape[1]
+        devices = np.bincount(nodes.model, weights=nodes.allocatable[:, GPU], minlength=models)
+        inventory = nodes.allocatable.sum(axis=0).tobytes() + devices.tobytes()
+        if self._profile is None or inventory != self._inventory:
+            self._profile, self._inventory = workload_profile(self._typical, nodes), inventory
+        return self._profile
 
     def _warm_up(self, rows: int) -> None:
         try:
@@ -171,7 +195,7 @@ class OnnxPolicy:
             raise PolicyError(f"schema_version is {metadata.schema_version}, this extender serves {SCHEMA_VERSION}")
         if metadata.resources[: GPU + 1] != FIRST_RESOURCES:
             raise PolicyError(f"resources are {metadata.resources}, expected {FIRST_RESOURCES} first")
-        expected = feature_names(metadata.resources)
+        expected = COLUMNS if metadata.feature_names[:1] == COLUMNS[:1] else feature_names(metadata.resources)
         for position, (given, wanted) in enumerate(zip(metadata.feature_names, expected, strict=False)):
             if given != wanted:
                 raise PolicyError(f"feature_names[{position}] is {given!r}, this extender computes {wanted!r}")

@@ -265,7 +265,7 @@ def play_run(mix: Mix, name: str, policy: str | OnnxPolicy, seed: int) -> Run:
     generator = np.random.default_rng(seed)
     started = time.perf_counter()
     if isinstance(policy, OnnxPolicy):
-        play_policy(episode, policy, workload.models, generator)
+        play_policy(episode, policy, workload.typical, generator)
     else:
         rule = PUBLISHED_RULES[policy][1] if policy in PUBLISHED_RULES else policy
         number = PUBLISHED_FGD if policy == "fgd" else RULE_NUMBERS[rule]

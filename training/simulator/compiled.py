@@ -15,10 +15,10 @@ import numba
 from numba.core import config
 from numba.extending import overload, register_jitable
 
-from extender import elementwise, features, fragmentation, placement
+from extender import elementwise, features, fragmentation, placement, valuation
 from extender.policies import heuristics
 
-COMPILED_MODULES = (placement, fragmentation, features, heuristics)
+COMPILED_MODULES = (placement, fragmentation, features, valuation, heuristics)
 
 ENTRY = {
     # An episode is some sixty arrays. numba's reference counts for them would take most of the time, so functions do
@@ -54,8 +54,16 @@ def _where_for_numbers(condition: Any, yes: Any, no: Any) -> Callable[..., Any]:
     return choose
 
 
+def _add_at_for_numbers(columns: Any, position: Any, amount: Any) -> Callable[..., Any]:
+    def add(columns: Any, position: Any, amount: Any) -> None:
+        columns[int(position)] += amount
+
+    return add
+
+
 def _make_callable_from_compiled_code() -> None:
     overload(elementwise.where)(_where_for_numbers)
+    overload(elementwise.add_at)(_add_at_for_numbers)
     for module in COMPILED_MODULES:
         for function in module.COMPILABLE:
             register_jitable(**INNER_LOOP)(function)

@@ -95,6 +95,7 @@ def allocate(batch: int, sizes: Sizes, *, sampled: bool = False) -> Episode:
                 device_free=integers(nodes, slots),
                 gpu_pods=integers(nodes, GPU_POD_CLASSES),
                 model=integers(nodes),
+                order=floats(nodes),
             ),
             admits=booleans(shapes, nodes),
             pod_count=integers(nodes),
@@ -184,6 +185,7 @@ def load(episode: Episode, workload: Workload, settings: FloatArray, order: Floa
     cluster.nodes.device_free[:count, : nodes.device_free.shape[1]] = nodes.device_free
     cluster.nodes.allocatable[:count] = workload.allocatable
     cluster.nodes.model[:count] = workload.model
+    cluster.nodes.order[:count] = nodes.order
     for name in ("pod_limit", "price"):
         getattr(cluster, name)[:count] = getattr(workload, name)
     cluster.admits[:kinds, :count] = workload.admits
@@ -216,7 +218,8 @@ def _check(episode: Episode, workload: Workload, tables: FragmentationTables) ->
 def _clear_rest(episode: Episode, nodes: int, shapes: int) -> None:
     """Empty what an earlier, larger episode left where this one has no nodes and shapes."""
     cluster = episode.cluster
-    for array in (cluster.nodes.allocatable, cluster.nodes.model, cluster.pod_limit, cluster.price):
+    node_arrays = cluster.nodes
+    for array in (node_arrays.allocatable, node_arrays.model, node_arrays.order, cluster.pod_limit, cluster.price):
         array[nodes:] = 0
     cluster.admits[:, nodes:] = False
     cluster.admits[shapes:] = False

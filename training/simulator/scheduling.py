@@ -9,12 +9,13 @@ import numpy as np
 from pydantic import Field
 
 from extender.features import placement_features
-from extender.fragmentation import TypicalPods, fragmentation_tables
+from extender.fragmentation import TypicalPods
 from extender.placement import Candidates
 from extender.policies.base import Policy, PolicyError
 from extender.policies.heuristics import Surroundings
 from extender.policies.onnx import OnnxPolicy
 from extender.profile import DEFAULT_WEIGHTS, ScoringProfile, ScoringWeights, weights_of
+from extender.valuation import valuation_columns, workload_profile
 from training.simulator.compiled import entry
 from training.simulator.episodes import episode_of
 from training.simulator.event_loop import fail, list_feasible, next_attempt, next_decision, place
@@ -38,6 +39,7 @@ from training.simulator.state import (
     Episode,
     pod_request_of,
 )
+from training.simulator.valued import ValuedPlay, weight_table
 from training.workloads.base import FloatArray, IntArray, Workload
 
 LEAST_NODES_TO_FIND = 100  # minFeasibleNodesToFind
@@ -195,7 +197,7 @@ def play(workload: Workload, policy: str | Policy, arguments: SchedulerArguments
         weights = weights_of(arguments.scoring, workload.resources)
         play_rule(episode, RULE_NUMBERS[policy], cache, workload.typical, RANDOM_TIES, generator, weights)
     else:
-        play_policy(episode, policy, workload.models, generator)
+        play_policy(episode, policy, workload.typical, generator)
     return outcome_of(episode)
 
 
@@ -254,18 +256,18 @@ def _play_rule(episode, number, cache, published, ties, generator, around, rows,
             place(episode, pod, chosen, cache.device[shape, chosen])
 
 
-def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], generator: np.random.Generator) -> None:
+def play_policy(episode: Episode, policy: Policy, typical: TypicalPods, generator: np.random.Generator) -> None:
     """Play an episode to its end with a policy.
 
     Of equally good candidates the one on the first node wins, there the tightest, as in `extender.decision.rank`.
 
-    Like kube-scheduler, this asks nobody where there is only one way to place a pod. A policy file with our own network
-    is played compiled (`learned`); any other policy is asked decision by decision.
+    Like kube-scheduler, this asks nobody where there is only one way to place a pod. A policy file with one of our own
+    networks is played compiled (`learned`, `valued`); any other policy is asked decision by decision.
 
     Args:
         episode: changed in place.
         policy: what scores.
-        models: names of the cluster's GPU models.
+        typical: what usually arrives; a policy file is told this rather than what it was trained on.
         generator: preemption draws from it.
 
     Raises:
@@ -278,10 +280,14 @@ def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], gener
                 f"{policy.name}: made for {known} resources ({', '.join(policy.resources)}), the workload has "
                 f"{episode.cluster.nodes.allocatable.shape[1]}"
             )
-        tables = fragmentation_tables(policy.metadata.typical(models))
-        network = network_of(policy.content)
+        profile = workload_profile(typical, episode.cluster.nodes)
+        weights = weight_table(policy.score_decisions, profile) if policy.weighs else None
+        if weights is not None:
+            ValuedPlay(episode, weights, profile).play(generator)
+            return
+        network = None if policy.weighs else network_of(policy.content)
         if network is not None:
-            play_network(episode, network, tables, generator)
+            play_network(episode, network, episode.tables, generator)
             return
     nodes = episode.cluster.nodes
     count, slots = nodes.device_free.shape
@@ -290,7 +296,11 @@ def play_policy(episode: Episode, policy: Policy, models: tuple[str, ...], gener
         request = pod_request_of(episode, int(episode.counters[CURRENT]))
         candidates = Candidates(rows[:listed], devices[:listed])
         if isinstance(policy, OnnxPolicy):
-            scores = policy.score_features(placement_features(nodes, request, candidates, tables))
+            scores = policy.score_features(
+                valuation_columns(nodes, request, candidates, episode.tables, profile)
+                if policy.weighs
+                else placement_features(nodes, request, candidates, episode.tables)
+            )
         else:
             scores = policy.scores(nodes, request, candidates)
         if not np.isfinite(scores).all():

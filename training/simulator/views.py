@@ -50,6 +50,7 @@ def view_compiled(batch, index):
                 nodes.device_free[index, :count],
                 nodes.gpu_pods[index, :count],
                 nodes.model[index, :count],
+                nodes.order[index, :count],
             ),
             cluster.admits[index],
             cluster.pod_count[index, :count],

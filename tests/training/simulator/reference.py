@@ -259,6 +259,7 @@ class Reference:
             np.full((len(self.nodes), slots), ABSENT_DEVICE),
             np.zeros((len(self.nodes), GPU_POD_CLASSES), np.int64),
             np.array([node.model for node in self.nodes]),
+            np.arange(len(self.nodes)) / len(self.nodes),
         )
         for node in self.nodes:
             nodes.device_free[node.row, : node.device_count] = node.devices_left(node.pods)

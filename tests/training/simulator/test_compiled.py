@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extender import elementwise, features, fragmentation, placement
+from extender import elementwise, features, fragmentation, placement, valuation
 from extender.placement import ANY_DEVICE, Candidates, shares_device
 from extender.policies import heuristics
 from tests.clusters import clusters, copy_of, pods, typical_pods
@@ -103,7 +103,7 @@ def test_fragmentation_is_the_same_compiled_to_the_last_bit(nodes, typical):
 
 
 def test_every_module_that_is_compiled_says_which_functions():
-    assert (placement, fragmentation, features, heuristics) == COMPILED_MODULES
+    assert (placement, fragmentation, features, valuation, heuristics) == COMPILED_MODULES
     for module in COMPILED_MODULES:
         assert all(function.__module__ == module.__name__ for function in module.COMPILABLE)
 

@@ -40,7 +40,7 @@ class Following:
 
     def __init__(self, policy: OnnxPolicy, workload, played) -> None:
         self._policy, self._played = policy, played
-        self._tables = fragmentation_tables(policy.metadata.typical(workload.models))
+        self._tables = fragmentation_tables(workload.typical)
         self.worst = 0.0
         self.decisions = 0
 
@@ -92,11 +92,10 @@ def largest_regret(workload, policy: OnnxPolicy, arguments: SchedulerArguments) 
     network = network_of(policy.content)
     assert network is not None
     played, followed = prepare(workload, arguments), prepare(workload, arguments)
-    tables = fragmentation_tables(policy.metadata.typical(workload.models))
-    play_network(played, network, tables, np.random.default_rng(0))
+    play_network(played, network, played.tables, np.random.default_rng(0))
     following = Following(policy, workload, played)
     following.episode = followed
-    play_policy(followed, following, workload.models, np.random.default_rng(0))
+    play_policy(followed, following, workload.typical, np.random.default_rng(0))
     for field in ("node", "taken", "started", "finishes", "waited"):
         np.testing.assert_array_equal(getattr(followed.pods, field), getattr(played.pods, field))
     np.testing.assert_array_equal(followed.counters[:4], played.counters[:4])

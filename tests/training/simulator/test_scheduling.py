@@ -28,6 +28,7 @@ from training.simulator.scheduling import (
 )
 from training.simulator.scoring import RULE_NUMBERS, empty_cache
 from training.simulator.state import FORCED, PLACED
+from training.workloads.base import Workload
 
 DEFAULT = SchedulerArguments()
 
@@ -55,9 +56,9 @@ class AsServed:
 
     name = "as-served"
 
-    def __init__(self, policy: OnnxPolicy, models: tuple[str, ...]) -> None:
+    def __init__(self, policy: OnnxPolicy, workload: Workload) -> None:
         self._policy = policy
-        self._tables = fragmentation_tables(policy.metadata.typical(models))
+        self._tables = fragmentation_tables(workload.typical)
 
     def scores(self, nodes, pod, candidates):
         return self._policy.score_features(placement_features(nodes, pod, candidates, self._tables))
@@ -183,7 +184,7 @@ def test_a_policy_decides_on_the_device_too():
 @given(workloads(), schedulers())
 def test_a_trained_policy_decides_as_with_the_extenders_features(workload, arguments):
     policy = OnnxPolicy("weighted", policy_file(np.random.default_rng(1).normal(size=FEATURES)))
-    asked = AsServed(policy, workload.models)
+    asked = AsServed(policy, workload)
     one, other = (play(workload, candidate, arguments, 0) for candidate in (policy, asked))
     for field in ("started", "finished", "waited", "node", "preempted"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
@@ -192,7 +193,7 @@ def test_a_trained_policy_decides_as_with_the_extenders_features(workload, argum
 def test_the_forced_decisions_are_counted_apart():
     workload = workload_of(slots(2), [Pod(0, 10, 1000), Pod(1, 10, 1000)])
     episode = prepare(workload, DEFAULT, sampled=True)
-    play_policy(episode, HighestRow(), workload.models, np.random.default_rng(0))
+    play_policy(episode, HighestRow(), workload.typical, np.random.default_rng(0))
     assert (episode.counters[PLACED], episode.counters[FORCED]) == (2, 1)
 
 

@@ -1,0 +1,235 @@
+"""A valuing policy (`extender.valuation`), compiled: its score of a node is kept until the node changes.
+
+Its weights depend on the kind of pod and on how full the cluster is, which comes in steps, and beyond that on what does
+not change during an episode. So they are one table, and a score depends on the node, the pod's shape and the step. As
+in `scoring`, when a shape arrives only those nodes are looked at again that changed since it last did; all of them
+where the step is another.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extender.placement import ANY_DEVICE, Candidates, is_alternative, shares_device, tightest_device
+from extender.valuation import (
+    COLUMNS,
+    FULLNESS_STEPS,
+    POD_KINDS,
+    TERMS,
+    ValueArray,
+    WorkloadProfile,
+    fullness,
+    pod_kind,
+    terms,
+)
+from training.simulator.compiled import entry, inner
+from training.simulator.event_loop import fail, list_feasible, next_attempt, place
+from training.simulator.occupancy import has_room
+from training.simulator.state import (
+    CHANGES,
+    FORCED,
+    NOBODY,
+    NODES_TO_FIND,
+    NOWHERE,
+    RESERVATIONS,
+    Episode,
+    shape_request,
+)
+
+NO_CHOICE = np.float32(-np.inf)
+
+
+class ValueCache(NamedTuple):
+    """Scores of S shapes on N nodes."""
+
+    score: ValueArray  # (S, N) float32, NO_CHOICE where the shape does not fit
+    device: NDArray[np.int8]  # (S, N), the shared device
+    seen: NDArray[np.int32]  # (S, N), the node's version when it was scored
+    looked: NDArray[np.int64]  # (S,), the change of the cluster up to which a shape is up to date, -1 before
+    step: NDArray[np.int64]  # (S,), the fullness that it was scored at
+
+
+class Room(NamedTuple):
+    """Room to work in."""
+
+    rows: NDArray[np.int64]  # (N,)
+    after: NDArray[np.int64]  # (D,)
+    columns: ValueArray  # (len(COLUMNS),)
+    capacity: NDArray[np.int64]  # (R,), of the whole cluster
+
+
+def weight_table(scores: Callable[[ValueArray], ValueArray], profile: WorkloadProfile) -> ValueArray | None:
+    """Every weight that a policy has on a cluster with this profile.
+
+    A term's weight is the score of a candidate that has one unit of it and nothing else.
+
+    Args:
+        scores: decisions to scores, (B, K, len(COLUMNS)) -> (B, K).
+        profile: of the workload on the cluster.
+
+    Returns:
+        (FULLNESS_STEPS, len(POD_KINDS), len(TERMS)) float32; None where the scores are no sums of weighted terms.
+    """
+    kinds, count = len(POD_KINDS), len(TERMS)
+    probe = np.zeros((FULLNESS_STEPS, kinds, count + 1, len(COLUMNS)), np.float32)
+    probe[:, :, :count, :count] = np.eye(count)
+    probe[:, :, count, :count] = np.random.default_rng(0).uniform(-1.0, 1.0, count)
+    for kind in range(kinds):
+        probe[:, kind, :, count + kind] = 1.0
+    probe[..., count + kinds] = (np.arange(FULLNESS_STEPS, dtype=np.float32) / (FULLNESS_STEPS - 1))[:, None, None]
+    probe[..., count + kinds + 1 :] = profile.shares
+    found = scores(probe.reshape(FULLNESS_STEPS * kinds, count + 1, len(COLUMNS)))
+    table: ValueArray = found.astype(np.float32).reshape(FULLNESS_STEPS, kinds, count + 1)
+    weights, mixed = table[..., :count], table[..., count]
+    if not np.allclose(weights @ probe[0, 0, count, :count], mixed, rtol=1e-3, atol=1e-3):
+        return None
+    return np.ascontiguousarray(weights)
+
+
+class ValuedPlay:
+    """An episode that a valuing policy plays, as far as one likes."""
+
+    def __init__(self, episode: Episode, weights: ValueArray, profile: WorkloadProfile) -> None:
+        """Begin.
+
+        Args:
+            episode: changed in place, as it is played.
+            weights: (FULLNESS_STEPS, len(POD_KINDS), len(TERMS)) float32.
+            profile: of the workload on this cluster.
+        """
+        nodes = episode.cluster.nodes
+        count, slots = nodes.device_free.shape
+        shapes = len(episode.shapes.gpu_count)
+        self.episode = episode
+        self._weights = weights
+        self._profile = profile
+        self._cache = ValueCache(
+            np.full((shapes, count), NO_CHOICE, np.float32),
+            np.full((shapes, count), ANY_DEVICE, np.int8),
+            np.full((shapes, count), -1, np.int32),
+            np.full(shapes, -1, np.int64),
+            np.full(shapes, -1, np.int64),
+        )
+        self._room = Room(
+            np.empty(count, np.int64),
+            np.empty(slots, np.int64),
+            np.empty(len(COLUMNS), np.float32),
+            nodes.allocatable.sum(axis=0),
+        )
+
+    @property
+    def fullness(self) -> int:
+        """The step at which the cluster is now, see `valuation.fullness`."""
+        return fullness(self.episode.cluster.in_use, self._room.capacity)
+
+    def play(self, generator: np.random.Generator, until: int = FULLNESS_STEPS) -> bool:
+        """Play on until the cluster is that full, or to the end; returns whether that is the end.
+
+        Args:
+            generator: preemption draws from it.
+            until: a step; by default one that is never reached.
+        """
+        arguments = (self.episode, self._weights, self._profile, self._cache, self._room)
+        return bool(_play(*arguments, until, generator))
+
+
+@entry
+def _play(episode, weights, profile, cache, room, until, generator):
+    everywhere = episode.settings[NODES_TO_FIND] >= room.rows.shape[0]
+    while True:
+        step = fullness(episode.cluster.in_use, room.capacity)
+        if step >= until:
+            return False
+        pod = next_attempt(episode)
+        if pod == NOBODY:
+            return True
+        shape = episode.pods.shape[pod]
+        if episode.shapes.hopeless[shape]:
+            fail(episode, pod, False, generator)
+            continue
+        # Pods may have left since.
+        _refresh(cache, weights, episode, shape, fullness(episode.cluster.in_use, room.capacity), profile, room)
+        withheld = False
+        chosen = NOWHERE
+        if everywhere and episode.counters[RESERVATIONS] == 0:
+            chosen = _best_of_all(cache.score[shape])
+        else:
+            found, withheld = list_feasible(episode, pod, room.rows)
+            chosen = _best_of(cache.score[shape], room.rows[:found])
+            episode.counters[FORCED] += found == 1
+        if chosen == NOWHERE:
+            fail(episode, pod, withheld, generator)
+        else:
+            place(episode, pod, chosen, cache.device[shape, chosen])
+
+
+@inner
+def _best_of_all(scores):
+    """The node with the best score, the first among equals; NOWHERE if there is no choice."""
+    best, chosen = NO_CHOICE, NOWHERE
+    for row in range(scores.shape[0]):
+        if scores[row] > best:
+            best, chosen = scores[row], row
+    return chosen
+
+
+@inner
+def _best_of(scores, rows):
+    best, chosen = NO_CHOICE, NOWHERE
+    for index in range(rows.shape[0]):
+        row = rows[index]
+        if chosen == NOWHERE or scores[row] > best or (scores[row] == best and row < chosen):
+            best, chosen = scores[row], row
+    return chosen
+
+
+@entry
+def _refresh(cache, weights, episode, shape, step, profile, room):
+    """Score the nodes that have changed since this shape was last looked at, at a step of fullness.
+
+    Compiled by itself: as a part of the loop it takes far longer to compile.
+    """
+    cluster = episode.cluster
+    count = cluster.version.shape[0]
+    changes = episode.counters[CHANGES]
+    looked = cache.looked[shape]
+    cache.looked[shape] = changes
+    at_another_step = cache.step[shape] != step
+    cache.step[shape] = step
+    everything = looked < 0 or at_another_step or changes - looked > count
+    request = shape_request(episode.shapes, shape)
+    weight = weights[step, pod_kind(request)]
+    for index in range(count if everything else changes - looked):
+        row = index if everything else cluster.changed[(looked + index) % count]
+        if cache.seen[shape, row] == cluster.version[row] and not at_another_step:
+            continue
+        cache.seen[shape, row] = cluster.version[row]
+        if not has_room(cluster, episode.shapes, shape, row):
+            cache.score[shape, row] = NO_CHOICE
+            continue
+        # First the tightest device, then those that leave something else.
+        best, best_device = NO_CHOICE, ANY_DEVICE
+        tightest = tightest_device(cluster.nodes, request, row) if shares_device(request) else ANY_DEVICE
+        for device in range(ANY_DEVICE, cluster.nodes.device_free.shape[1] if shares_device(request) else 0):
+            candidate = tightest
+            if device != ANY_DEVICE:
+                if not is_alternative(cluster.nodes, request, row, device, tightest):
+                    continue
+                candidate = device
+            value = _value(cluster.nodes, request, row, candidate, episode.tables, profile, room, weight)
+            if value > best:
+                best, best_device = value, candidate
+        cache.score[shape, row] = best
+        cache.device[shape, row] = best_device
+
+
+@entry
+def _value(nodes, request, row, device, tables, profile, room, weight):
+    room.columns[:] = np.float32(0.0)
+    terms(nodes, request, Candidates(row, device), tables, profile, room.after, room.columns)
+    total = np.float32(0.0)
+    for term in range(len(TERMS)):
+        total += room.columns[term] * weight[term]
+    return total

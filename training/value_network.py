@@ -1,0 +1,132 @@
+"""A score network that weighs what placements change, with weights that follow from the situation.
+
+Its inputs are the columns of `extender.valuation`. A score is the sum of a candidate's terms, each times a weight; the
+weights are interpolated between degrees of fullness and are linear in the workload's profile. That is little enough to
+be found by search (`algorithms.es`), can be explained term by term, and adapts to the cluster and the workload at hand.
+Nothing but the situation moves the weights, which `simulator.valued` makes use of.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from extender.valuation import (
+    FULLNESS_STEPS,
+    LEVEL_TERMS,
+    NODE_TERMS,
+    POD_KINDS,
+    PROFILE,
+    TERMS,
+    ValueArray,
+)
+
+DEGREES = 3  # of fullness: empty, three quarters full, fifteen sixteenths and beyond
+STEPS_A_DEGREE = 8.0
+FRAGMENTATION_WEIGHT = -0.1  # this weight and the next two: a formula that needs no training (docs/results/packing.md)
+ORDER_WEIGHT = -2.0
+WASTE_WEIGHT = -3.0
+PROFILE_CENTRE = (0.5, 0.3, 0.3, 0.2, 0.5)
+PROFILE_SCALE = (4.0, 1.7, 1.7, 2.5, 2.5)
+PROFILE_AT_MOST = 2.0
+TERM_SCALE = (0.3, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.5)
+"""What one unit of a parameter is worth as a weight of a node's term, so that parameters can be changed alike."""
+
+
+class ValueNetwork(nn.Module):
+    """Weighs terms, (B, K, len(COLUMNS)) -> (B, K).
+
+    The weights of the node's terms are another set for each kind of pod. Those of the levels are corrections of
+    `estimated`. A network that has learned nothing follows fragmentation and fills node after node.
+
+    Attributes:
+        node: (DEGREES, len(POD_KINDS), len(NODE_TERMS)), for the node's terms.
+        node_by_profile: (len(PROFILE), len(POD_KINDS), len(NODE_TERMS)), how the profile moves them.
+        level: (DEGREES, len(LEVEL_TERMS)), corrections of the levels' weights.
+        level_by_profile: (len(PROFILE), len(LEVEL_TERMS)), how the profile moves them.
+        estimated: (FULLNESS_STEPS, 1 + len(PROFILE), len(LEVEL_TERMS)), a buffer: weights of the levels as
+            `algorithms.node_values` finds them.
+
+    Example:
+        >>> from extender.valuation import COLUMNS
+        >>> columns = torch.zeros(1, 2, len(COLUMNS))
+        >>> columns[0, :, len(TERMS)] = 1.0  # a pod without GPU
+        >>> columns[0, 1, TERMS.index("order")] = 0.5
+        >>> ValueNetwork()(columns).tolist()
+        [[0.0, -1.0]]
+    """
+
+    estimated: Tensor
+    scale: Tensor
+    knots: Tensor
+    steps: Tensor
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node = nn.Parameter(torch.zeros(DEGREES, len(POD_KINDS), len(NODE_TERMS)))
+        self.node_by_profile = nn.Parameter(torch.zeros(len(PROFILE), len(POD_KINDS), len(NODE_TERMS)))
+        self.level = nn.Parameter(torch.zeros(DEGREES, len(LEVEL_TERMS)))
+        self.level_by_profile = nn.Parameter(torch.zeros(len(PROFILE), len(LEVEL_TERMS)))
+        self.register_buffer("estimated", torch.zeros(FULLNESS_STEPS, 1 + len(PROFILE), len(LEVEL_TERMS)))
+        for name, values in (
+            ("scale", TERM_SCALE),
+            ("knots", range(DEGREES)),
+            ("steps", range(FULLNESS_STEPS)),
+            ("centre", PROFILE_CENTRE),
+            ("spread", PROFILE_SCALE),
+        ):
+            self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32), persistent=False)
+        start = torch.zeros(len(NODE_TERMS))
+        start[NODE_TERMS.index("fragmentation-change")] = FRAGMENTATION_WEIGHT
+        start[NODE_TERMS.index("order")] = ORDER_WEIGHT
+        with torch.no_grad():
+            self.node[:] = start / self.scale
+
+    def forward(self, candidates: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Score the candidates.
+
+        Args:
+            candidates: (B, K, len(COLUMNS)) float32; the situation is read from the first of each K.
+            mask: not looked at: no candidate's score depends on another candidate.
+
+        Returns:
+            (B, K).
+        """
+        situation = candidates[:, 0, len(TERMS) :]
+        kinds = situation[:, : len(POD_KINDS)]
+        step = situation[:, len(POD_KINDS) : len(POD_KINDS) + 1] * (FULLNESS_STEPS - 1.0)
+        profile = self.scaled(situation[:, len(POD_KINDS) + 1 :])
+        degrees = torch.relu(1.0 - torch.abs((step / STEPS_A_DEGREE).clamp(max=DEGREES - 1.0) - self.knots))
+        steps = torch.relu(1.0 - torch.abs(step - self.steps))
+        node = outer(degrees, kinds) @ self.node.flatten(0, 1)
+        node = node + outer(profile, kinds) @ self.node_by_profile.flatten(0, 1)
+        level = degrees @ self.level + profile @ self.level_by_profile
+        estimated = outer(steps, self.basis(profile)) @ self.estimated.flatten(0, 1)
+        weights = torch.cat([node * self.scale, level + estimated], dim=-1)
+        return (candidates[:, :, : len(TERMS)] @ weights.unsqueeze(-1)).squeeze(-1)
+
+    def scaled(self, profile: Tensor) -> Tensor:
+        """The profile as the weights depend on it, centred and scaled; (B, len(PROFILE)) -> the same."""
+        return ((profile - self.centre) * self.spread).clamp(-PROFILE_AT_MOST, PROFILE_AT_MOST)
+
+    def basis(self, scaled: Tensor) -> Tensor:
+        """What the levels' estimated weights are linear in; (B, len(PROFILE)) -> (B, 1 + len(PROFILE))."""
+        return torch.cat([torch.ones_like(scaled[:, :1]), scaled], dim=-1)
+
+
+def outer(one: Tensor, other: Tensor) -> Tensor:
+    """All products of the entries of two rows; (B, I) and (B, J) -> (B, I J)."""
+    return (one.unsqueeze(-1) * other.unsqueeze(-2)).flatten(-2)
+
+
+def scores_of(network: nn.Module) -> Callable[[ValueArray], ValueArray]:
+    """A network as a function of arrays."""
+
+    def scores(candidates: ValueArray) -> ValueArray:
+        with torch.no_grad():
+            result: ValueArray = network(torch.from_numpy(candidates)).numpy()
+        return result
+
+    return scores
