@@ -11,6 +11,7 @@ import numpy as np
 
 from extender.cluster.requests import DEVICES_AT_MOST
 from extender.placement import WHOLE_DEVICE_MILLI
+from training.workloads.arrivals import Rhythm
 from training.workloads.assembly import NodePrices, PodColumns, assemble, columns_of_nodes, request_columns
 from training.workloads.base import Population
 from training.workloads.tables import LARGEST, Row, TraceError, read_table
@@ -20,10 +21,9 @@ GPUS_ASKED_AT_MOST = 1_000_000
 MIB_AT_MOST = LARGEST // MIB
 NODE_FILE = "openb_node_list_gpu_node.csv"
 NODE_COLUMNS = ("cpu_milli", "memory_mib", "gpu", "model")
-POD_COLUMNS = (
-    *("creation_time", "deletion_time", "cpu_milli", "memory_mib"),
-    *("num_gpu", "gpu_milli", "gpu_spec", "qos"),
-)
+POD_COLUMNS = ("cpu_milli", "memory_mib", "num_gpu", "gpu_milli")
+TIMES = ("creation_time", "deletion_time")
+EVEN_RHYTHM = Rhythm(np.ones(24), 1.0)
 TRACES_VARIABLE = "STOWAGE_TRACES"
 PRIORITIES = {"BE": 0}  # best effort gives way to every other quality of service
 ORDINARY_PRIORITY = 1000
@@ -55,7 +55,7 @@ def read_population(folder: Path, mix: str = "default", prices: NodePrices | Non
 
     Args:
         folder: holds `openb_node_list_gpu_node.csv` and `openb_pod_list_<mix>.csv`.
-        mix: the pod list's suffix; the lists without times (multigpu…) cannot be replayed in time.
+        mix: the pod list's suffix; pods of the lists without times (multigpu…) have no end and no arrival.
         prices: of the nodes.
 
     Raises:
@@ -65,9 +65,13 @@ def read_population(folder: Path, mix: str = "default", prices: NodePrices | Non
     nodes = [_capacity(row) for row in node_rows]
     node_models = [row.text("model") for row in node_rows]
 
-    _, pod_rows = read_table(folder / f"openb_pod_list_{mix}.csv", POD_COLUMNS)
+    path = folder / f"openb_pod_list_{mix}.csv"
+    header, pod_rows = read_table(path, POD_COLUMNS)
     requests = [_request(row) for row in pod_rows]
-    created, deleted = np.array([_times(row) for row in pod_rows], dtype=np.float64).T.copy()
+    timed = any(column in header for column in TIMES)
+    if timed:
+        read_table(path, TIMES)  # one of the two is of no use
+        created, deleted = np.array([_times(row) for row in pod_rows], dtype=np.float64).T.copy()
     admitted_models = [row.text("gpu_spec") for row in pod_rows]
     specs = sorted(set(admitted_models))
     return assemble(
@@ -75,13 +79,14 @@ def read_population(folder: Path, mix: str = "default", prices: NodePrices | Non
         columns_of_nodes(nodes, MIB, node_models),
         PodColumns(
             *request_columns(requests, MIB),
-            duration=deleted - created,
+            duration=deleted - created if timed else np.full(len(requests), np.inf),
             priority=np.array([PRIORITIES.get(row.text("qos"), ORDINARY_PRIORITY) for row in pod_rows]),
-            arrival=created,
+            arrival=created if timed else None,
             constraint=np.array([specs.index(spec) for spec in admitted_models]),
             admitted=np.array([[not spec or model in spec.split("|") for model in node_models] for spec in specs]),
         ),
         prices=prices,
+        rhythm=None if timed else EVEN_RHYTHM,
     )
 
 

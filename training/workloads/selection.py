@@ -75,20 +75,26 @@ class WorkloadArguments:
     generator: GeneratorArguments = field(default_factory=GeneratorArguments)
 
 
-def load_population(arguments: WorkloadArguments, resources: int) -> Population:
+def load_population(arguments: WorkloadArguments, resources: int, *, leaving: bool = True) -> Population:
     """The population that a run draws from; its `name` says which it is.
 
     Args:
         arguments: which workload.
         resources: how many resources it is to have: 2 (no GPUs) … 16. Nodes and pods of openb and of the built-in
             generator are given further ones; those that were recorded keep the first of theirs and are given none.
+        leaving: whether pods have to have durations.
 
     Raises:
         TraceError: the files of a source that was named are not there or not readable, or hold fewer resources;
-            or arrivals are to be as recorded and were not.
+            or arrivals are to be as recorded and were not; or pods that have to leave have no durations.
         ValueError: the settings contradict each other.
     """
     population = _load(arguments, resources)
+    if leaving and not np.isfinite(population.duration).all():
+        raise TraceError(
+            f"{population.name}: the pods have no durations, so none of them would ever leave: choose a workload with "
+            "times, or goal=packing"
+        )
     if arguments.process == ArrivalProcess.TRACE and population.arrival is None:
         raise TraceError(
             f"workload.process=trace needs recorded arrivals, and there are none in {population.name}: choose "

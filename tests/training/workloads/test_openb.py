@@ -93,6 +93,15 @@ def test_what_cannot_be_read_is_named_by_file_line_and_column(folder, file, old,
         read_population(folder)
 
 
+def test_pods_without_times_have_no_end_and_no_arrival(folder):
+    path = folder / "openb_pod_list_multigpu40.csv"
+    path.write_text("name,cpu_milli,memory_mib,num_gpu,gpu_milli\na,4000,1024,2,1000\nb,2000,1024,0,0\n")
+    population = read_population(folder, "multigpu40")
+    assert np.isinf(population.duration).all()
+    assert population.arrival is None
+    assert population.shapes.gpu_count[population.shape].tolist() == [2, 0]
+
+
 def test_a_missing_mix_is_refused_with_those_there_are(folder):
     with pytest.raises(TraceError, match=r"list_cpu050\.csv: no such file; .* openb_pod_list_default\.csv"):
         read_population(folder, "cpu050")
