@@ -25,6 +25,7 @@ from training.algorithms.sac import SACArguments
 from training.env import EnvArguments
 from training.evaluation.runner import EvaluationArguments
 from training.networks import NetworkArguments
+from training.packing import PackingArguments
 from training.simulator.scheduling import SchedulerArguments
 from training.workloads import generated
 from training.workloads.selection import WorkloadArguments
@@ -73,6 +74,14 @@ class Config:
     scheduler: SchedulerArguments = field(default_factory=SchedulerArguments)
     evaluation: EvaluationArguments = field(default_factory=EvaluationArguments)
     training: TrainingArguments = field(default_factory=TrainingArguments)
+    packing: PackingArguments = field(default_factory=PackingArguments)
+    goal: Annotated[
+        str,
+        Field(
+            pattern="^(waiting|packing)$",
+            description="waiting: pods come and go; packing: none leaves, what counts is how much finds room",
+        ),
+    ] = "waiting"
     ask: Annotated[bool, Field(description="start the extender with the result and ask it for a ranking")] = True
 
     @property
@@ -213,6 +222,10 @@ def _contradictions(config: Config) -> Iterator[str]:
         except ValueError as error:
             yield str(error)
     yield from config.algorithm.contradictions(env)
+    if config.network.kind == "weighing" and config.algorithm.name != "es":
+        yield f"network.kind=weighing is searched by algorithm=es, not by {config.algorithm.name}"
+    if config.goal == "packing" and config.network.kind != "weighing":
+        yield f"goal=packing is for network.kind=weighing (and algorithm=es), not {config.network.kind}"
     if unknown := set(evaluation.baselines) - set(RULES):
         yield f"evaluation.baselines={sorted(unknown)}: there are {', '.join(RULES)}"
 

@@ -20,6 +20,13 @@ from torch import Tensor, nn
 class NetworkArguments:
     """Size and shape of the score network."""
 
+    kind: Annotated[
+        str,
+        Field(
+            pattern="^(embedding|weighing)$",
+            description="embedding: every candidate in the context of the others; weighing: value_network's sums",
+        ),
+    ] = "embedding"
     hidden: Annotated[int, Field(ge=4, le=192, description="width of every layer")] = 32
     pooled_context: Annotated[bool, Field(description="let a candidate's score depend on the other candidates")] = True
 

@@ -9,6 +9,7 @@ evaluation.json, report.html. Exit codes: 0 done, 1 failed, 2 the configuration 
 """
 
 import csv
+import json
 import math
 import os
 import sys
@@ -28,10 +29,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from stable_baselines3.common.logger import configure
+from torch import nn
 
 from extender.features import feature_count
 from extender.policies.base import PolicyError
-from extender.policies.onnx import OnnxPolicy
+from extender.policies.onnx import OnnxPolicy, load_policy
 from extender.profile import weights_of
 from training import checkpoint
 from training.algorithms import dqn, es, ppo, sac
@@ -48,14 +50,18 @@ from training.config import (
     validate,
 )
 from training.env import workload_source
+from training.evaluation.filling import evaluate_filling
 from training.evaluation.plots import CurvePoint
 from training.evaluation.report import html_report, json_report, terminal_tables, write_whole
 from training.evaluation.runner import Contender, Evaluation, evaluate, held_back_workload, rules
 from training.export import add_evaluation, export_policy
-from training.networks import ScoreNetwork, score_network
+from training.networks import score_network
 from training.objectives import QueueingObjective
+from training.packing import Fills, PackingObjective, start
 from training.progress import Tracker, track
+from training.randomisation import WorkloadSource
 from training.simulator.ahead import compiling_ahead
+from training.value_network import ValueNetwork
 from training.vecenv import BatchedVecEnv
 from training.workloads.base import Population, typical_pods
 from training.workloads.openb import TraceError
@@ -160,17 +166,7 @@ def build(config: Config, population: Population) -> Learner:
     """The learner that the configuration asks for, at its start."""
     source = workload_source(config.env, population, config.workload, config.seed)
     if isinstance(config.algorithm, es.ESArguments):
-        torch.manual_seed(config.seed)
-        network = score_network(feature_count(len(population.resources)), config.network)
-        objective = QueueingObjective(network, population, source, config.env, config.scheduler)
-        return es.EvolutionLearner(
-            config.algorithm,
-            network,
-            objective,
-            config.timesteps_between_updates,
-            config.seed,
-            objective.mean_wait_seconds,
-        )
+        return build_search(config, config.algorithm, population, source)
     env = BatchedVecEnv(
         config.env, source, config.algorithm.discount, config.seed, stagger=True, scheduler=config.scheduler
     )
@@ -178,7 +174,25 @@ def build(config: Config, population: Population) -> Learner:
     return builders[config.algorithm.name](config.algorithm, config.network, env, config.seed)
 
 
-def train(config: Config, population: Population, folder: Path) -> tuple[ScoreNetwork, list[CurvePoint]]:
+def build_search(
+    config: Config, arguments: es.ESArguments, population: Population, source: WorkloadSource
+) -> es.EvolutionLearner:
+    """Evolution strategies on what the goal asks for."""
+    torch.manual_seed(config.seed)
+    between = config.timesteps_between_updates
+    if config.goal == "packing":
+        fills = Fills(population, config.env, config.seed)
+        workloads = min(config.packing.workloads, config.env.remixes) or 1
+        with track(console, "estimating the values of nodes", workloads) as tracker:
+            values = start(fills, config.packing, config.env.remixes, config.seed, tracker.update)
+        return es.EvolutionLearner(arguments, values, PackingObjective(values, fills), between, config.seed)
+    features = feature_count(len(population.resources))
+    network = ValueNetwork() if config.network.kind == "weighing" else score_network(features, config.network)
+    objective = QueueingObjective(network, population, source, config.env, config.scheduler)
+    return es.EvolutionLearner(arguments, network, objective, between, config.seed, objective.mean_wait_seconds)
+
+
+def train(config: Config, population: Population, folder: Path) -> tuple[nn.Module, list[CurvePoint]]:
     """Train from the start, or from the checkpoint in the folder."""
     torch.set_num_threads(config.training.threads)
     learner = build(config, population)
@@ -216,6 +230,44 @@ def judge(config: Config, population: Population, policy_file: Path) -> Evaluati
         )
 
 
+def report_waiting(config: Config, population: Population, policy_file: Path, curve: list[CurvePoint]) -> OnnxPolicy:
+    """Judge the policy by the waits under it, write down how it did, and return it with that in its file."""
+    evaluation = judge(config, population, policy_file)
+    policy = add_evaluation(policy_file, evaluation.to_json()["policies"])
+    facts = {
+        "Trained with": f"{config.algorithm.name}, {config.training.total_timesteps:,} decisions on clusters of "
+        f"{config.env.nodes} nodes, seed {config.seed}",
+        "Policy file": f"{policy_file}, SHA-256 {policy.digest}",
+        "Configuration": config.digest(),
+    }
+    folder = policy_file.parent
+    write_whole(
+        {
+            folder / "evaluation.json": json_report(evaluation),
+            folder / "report.html": html_report(config.run_name, evaluation, facts, curve),
+        }
+    )
+    for table in terminal_tables(evaluation):
+        console.print(table)
+    console.print(f"report: {folder / 'report.html'}", highlight=False)
+    return policy
+
+
+def report_filling(config: Config, population: Population, policy_file: Path) -> OnnxPolicy:
+    """Judge the policy by how full clusters get with it, write that down, and return it with that in its file."""
+    arguments = config.evaluation
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    rules = [*dict.fromkeys(["fgd", "best-fit", *arguments.baselines])]
+    nodes = len(population.devices)  # as many as the workload has
+    judged = {config.algorithm.name: load_policy(policy_file)}
+    with track(console, "evaluating", len(seeds) * (1 + len(rules))) as tracker:
+        evaluation = evaluate_filling(judged, rules, population, nodes, seeds, tracker.update)
+    console.print(evaluation.table())
+    found = evaluation.to_json()
+    write_whole({policy_file.parent / "evaluation.json": json.dumps(found, indent=1) + "\n"})
+    return add_evaluation(policy_file, found["policies"])
+
+
 def ask(config: Config, population: Population, policy_file: Path, policy: OnnxPolicy) -> Answer:
     """Start the extender with the policy file and ask it about a pod of a held-back workload."""
     evaluation = config.evaluation
@@ -225,7 +277,7 @@ def ask(config: Config, population: Population, policy_file: Path, policy: OnnxP
 
 def run(config: Config) -> None:
     """The whole way: train, export, evaluate, report, ask."""
-    population = load_population(config.workload, config.env.num_resources)
+    population = load_population(config.workload, config.env.num_resources, leaving=config.goal == "waiting")
     try:
         weights_of(config.scheduler.scoring, population.resources)
     except ValueError as error:
@@ -250,23 +302,10 @@ def run(config: Config) -> None:
     )
     console.print(f"exported {policy_file}, {policy_file.stat().st_size:,} bytes", highlight=False)
 
-    evaluation = judge(config, population, policy_file)
-    policy = add_evaluation(policy_file, evaluation.to_json()["policies"])
-    facts = {
-        "Trained with": f"{config.algorithm.name}, {config.training.total_timesteps:,} decisions on clusters of "
-        f"{config.env.nodes} nodes, seed {config.seed}",
-        "Policy file": f"{policy_file}, SHA-256 {policy.digest}",
-        "Configuration": config.digest(),
-    }
-    write_whole(
-        {
-            folder / "evaluation.json": json_report(evaluation),
-            folder / "report.html": html_report(config.run_name, evaluation, facts, curve),
-        }
-    )
-    for table in terminal_tables(evaluation):
-        console.print(table)
-    console.print(f"report: {folder / 'report.html'}", highlight=False)
+    if config.goal == "packing":
+        policy = report_filling(config, population, policy_file)
+    else:
+        policy = report_waiting(config, population, policy_file, curve)
     if config.ask:
         print_answer(ask(config, population, policy_file, policy))
 

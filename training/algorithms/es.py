@@ -46,7 +46,8 @@ class Objective(Protocol):
         """Mean fitness over the episodes of these seeds, higher is better; (n, D) -> (n,)."""
 
 
-Evaluate = Callable[[Parameters, Sequence[int]], Fitness]
+Evaluate = Callable[[Sequence[Parameters], Sequence[Sequence[int]]], Fitness]
+"""Parameter vectors, a few together, and the seeds that each few play, to the fitness of all, one after the other."""
 
 
 @dataclass
@@ -57,7 +58,14 @@ class ESArguments:
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="Adam's step")] = 0.02
     sigma: Annotated[float, Field(gt=0, description="standard deviation of the perturbations")] = 0.05
     pairs: Annotated[int, Field(ge=1, description="mirrored pairs of a generation")] = 16
-    episodes: Annotated[int, Field(ge=1, description="that each perturbed network plays, the same for all")] = 1
+    episodes: Annotated[int, Field(ge=1, description="that each perturbed network plays")] = 1
+    common_episodes: Annotated[
+        bool,
+        Field(description="all networks of a generation play the same; else each pair its own, to see more of them"),
+    ] = True
+    final_learning_rate: Annotated[
+        float, Field(gt=0, le=1, description="what remains of the step at the end, which it declines to linearly")
+    ] = 1.0
     weight_decay: Annotated[float, Field(ge=0, lt=1, description="shrinks the parameters, as part of a step")] = 0.0
     held_out_interval: Annotated[int, Field(ge=1, description="generations between two looks for the best")] = 5
     held_out_episodes: Annotated[int, Field(ge=1, description="episodes by which the best is chosen")] = 4
@@ -86,6 +94,15 @@ class EvolutionStrategy:
             [self._mean], lr=arguments.learning_rate, weight_decay=arguments.weight_decay, maximize=True
         )
         self.generation = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """Adam's step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._optimizer.param_groups[0]["lr"] = value
 
     @property
     def mean(self) -> Parameters:
@@ -187,10 +204,12 @@ class EvolutionLearner:
         with evaluation(self._objective, self._arguments.workers) as evaluate:
             while self.timesteps < total_timesteps:
                 follower.between_updates()
-                generator = np.random.default_rng([self._seed, self.strategy.generation, 1])
-                seeds = generator.integers(FIRST_HELD_OUT, size=self._arguments.episodes).tolist()
-                fitness = evaluate(self.strategy.ask(), seeds)
-                self.strategy.tell(fitness)
+                pairs = np.array_split(self.strategy.ask(), self._arguments.pairs)
+                fitness = evaluate(pairs, self._seeds_of_generation())
+                self.strategy.learning_rate = self._arguments.learning_rate * (
+                    1.0 - (1.0 - self._arguments.final_learning_rate) * self.timesteps / total_timesteps
+                )
+                self.strategy.tell(fitness if self._arguments.common_episodes else _without_the_pairs_means(fitness))
                 follower.stepped([Episode(each, self._mean_wait_seconds(each)) for each in fitness.tolist()])
                 self.logger.record("train/fitness_spread", float(fitness.std()))
                 if self.strategy.generation % self._arguments.held_out_interval == 0:
@@ -198,12 +217,20 @@ class EvolutionLearner:
                 follower.collected()
             self._look_for_the_best(evaluate)
 
+    def _seeds_of_generation(self) -> list[list[int]]:
+        """The episodes that each pair plays."""
+        generator = np.random.default_rng([self._seed, self.strategy.generation, 1])
+        pairs, episodes = self._arguments.pairs, self._arguments.episodes
+        if self._arguments.common_episodes:
+            return [generator.integers(FIRST_HELD_OUT, size=episodes).tolist()] * pairs
+        return generator.integers(FIRST_HELD_OUT, size=(pairs, episodes)).tolist()
+
     def _look_for_the_best(self, evaluate: Evaluate) -> None:
         if self._judged == self.strategy.generation:
             return
         generator = np.random.default_rng([self._seed, 2])
         seeds = generator.integers(FIRST_HELD_OUT, SEEDS, size=self._arguments.held_out_episodes).tolist()
-        fitness = float(evaluate(self.strategy.mean[None], seeds)[0])
+        fitness = float(evaluate([self.strategy.mean[None]] * len(seeds), [[seed] for seed in seeds]).mean())
         if fitness >= self.best_fitness:
             self.best, self.best_fitness = self.strategy.mean, fitness
         self._judged = self.strategy.generation
@@ -227,25 +254,20 @@ class EvolutionLearner:
 
 @contextmanager
 def evaluation(objective: Objective, workers: int) -> Iterator[Evaluate]:
-    """Evaluates an objective, two parameter vectors at a time, here or in so many other processes."""
-
-    def evaluate_with(
-        play: Callable[[list[Parameters], list[Sequence[int]]], Any], parameters: Parameters, seeds: Sequence[int]
-    ) -> Fitness:
-        pairs = np.array_split(parameters, -(-len(parameters) // 2))
-        return np.concatenate(list(play(pairs, [seeds] * len(pairs))))
-
+    """Evaluates an objective, a few parameter vectors at a time, here or in so many other processes."""
     if workers == 1:
-        yield lambda parameters, seeds: evaluate_with(
-            lambda pairs, repeated: map(objective, pairs, repeated), parameters, seeds
-        )
+        yield lambda parameters, seeds: np.concatenate(list(map(objective, parameters, seeds)))
         return
     forkserver = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
     with ProcessPoolExecutor(workers, context, initializer=_enter, initargs=(objective,)) as pool:
-        yield lambda parameters, seeds: evaluate_with(
-            lambda pairs, repeated: pool.map(_evaluate, pairs, repeated), parameters, seeds
-        )
+        yield lambda parameters, seeds: np.concatenate(list(pool.map(_evaluate, parameters, seeds)))
+
+
+def _without_the_pairs_means(fitness: Fitness) -> Fitness:
+    """How much better each network did than its mirror image on the same episodes; (2 P,)."""
+    forwards, backwards = fitness.reshape(-1, 2).T
+    return np.stack([forwards - backwards, backwards - forwards], axis=1).ravel()
 
 
 _objective: Objective | None = None  # of a process that plays; set once when it starts
