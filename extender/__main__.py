@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from extender import wire
 from extender.policies.base import PolicyError
+from extender.policies.bundled import policy_path
 from extender.policies.onnx import load_policy
 from extender.server.run import Extender, StartError
 from extender.settings import Settings, SettingsFileError, load
@@ -25,6 +26,7 @@ SERVE_EXAMPLES = """\
 examples:
   stowage-extender serve --policy policy.onnx --kubeconfig ~/.kube/config
   stowage-extender serve --policy policy.onnx                  in a pod, with its service account
+  stowage-extender serve --policy bundled:packing              a policy that comes with Stowage
   stowage-extender serve --policy heuristic:best-fit --cluster-file cluster.json --http-port 0 --grpc-port 0
 
 When both servers listen and the cluster has been listed, one line goes to stdout:
@@ -75,8 +77,8 @@ def _announce(extender: Extender) -> None:
     sys.stdout.flush()
 
 
-def _check_policy(path: Path) -> int:
-    policy = load_policy(path)
+def _check_policy(setting: str) -> int:
+    policy = load_policy(policy_path(setting))
     metadata = policy.metadata
     shown = {
         "name": policy.name,
@@ -121,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=CHECK_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    check.add_argument("file", metavar="FILE", type=Path)
+    check.add_argument("file", metavar="FILE", help="policy file, or bundled:NAME")
     return parser
 
 

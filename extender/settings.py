@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STOWAGE_", extra="forbid", frozen=True)
 
     policy: str = Field(
-        description="policy file (ONNX, written by training), or heuristic:NAME for a hand-written rule, "
-        "e.g. heuristic:best-fit"
+        description="policy file (ONNX, written by training), bundled:NAME for one that comes with Stowage "
+        "(bundled:packing), or heuristic:NAME for a hand-written rule, e.g. heuristic:best-fit"
     )
     fallback: str = Field(
         default="least-allocated",

@@ -29,6 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from extender.policies.base import PolicyError
+from extender.policies.bundled import policy_path
 from extender.policies.heuristics import RULES
 from extender.policies.onnx import OnnxPolicy
 from extender.profile import weights_of
@@ -300,7 +301,9 @@ def contenders_of(policies: str, baseline: str, resources: int | None) -> tuple[
 
 
 def contender_of(text: str) -> Contender:
-    """A rule by its name, or a policy file, which is named by itself or, where it is called policy.onnx, its folder.
+    """A rule by its name, a policy that comes with Stowage (bundled:NAME), or a policy file.
+
+    A file is named by itself or, where it is called policy.onnx, by its folder.
 
     Raises:
         ArgumentError: it is neither.
@@ -312,7 +315,10 @@ def contender_of(text: str) -> Contender:
     name, separator, file = text.rpartition("=")
     if not separator and text in RULES:
         return Contender(text, text)
-    path = Path(file)
+    try:
+        path = policy_path(file)
+    except PolicyError as error:
+        raise ArgumentError(str(error)) from error
     if path.suffix != POLICY_ENDING:
         raise ArgumentError(f"{text!r}: expected a {POLICY_ENDING} file or a rule: {', '.join(RULES)}")
     return Contender(name or (path.resolve().parent.name if path.stem == "policy" else path.stem), path)

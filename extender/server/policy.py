@@ -1,11 +1,11 @@
-"""Which policy is served: a file written by training, or a hand-written rule."""
+"""Which policy is served: a file written by training, one that comes with Stowage, or a hand-written rule."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from extender.cluster.requests import BASE_RESOURCES
 from extender.policies.base import Policy, PolicyError
+from extender.policies.bundled import policy_path
 from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS, Heuristic
 from extender.policies.onnx import ANY_MODEL, OnnxPolicy, PolicyMetadata, load_policy
 from extender.profile import DEFAULT_WEIGHTS, ScoringProfile, weights_of
@@ -41,10 +41,10 @@ class FittedHeuristic(Heuristic):
 
 
 def choose_policy(setting: str, profile: ScoringProfile | None = None) -> ServedPolicy:
-    """Load the policy that a setting names: a file, or `heuristic:NAME`.
+    """Load the policy that a setting names: a file, `bundled:NAME`, or `heuristic:NAME`.
 
     Args:
-        setting: file or rule.
+        setting: file, bundled policy or rule.
         profile: of kube-scheduler's scorings, if it is one of them; its defaults where left out.
 
     Raises:
@@ -53,7 +53,7 @@ def choose_policy(setting: str, profile: ScoringProfile | None = None) -> Served
     if setting.startswith(HEURISTIC_PREFIX):
         heuristic = choose_heuristic(setting.removeprefix(HEURISTIC_PREFIX), profile=profile)
         return ServedPolicy(heuristic.name, setting, BASE_RESOURCES, heuristic)
-    loaded = load_policy(Path(setting))
+    loaded = load_policy(policy_path(setting))
     return ServedPolicy(loaded.name, loaded.digest, loaded.resources, loaded)
 
 

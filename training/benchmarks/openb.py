@@ -35,6 +35,7 @@ from scipy.stats import bootstrap
 from extender.fragmentation import TypicalPods
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.policies.base import PolicyError
+from extender.policies.bundled import PREFIX, policy_path
 from extender.policies.onnx import OnnxPolicy, load_policy
 from training.evaluation.report import write_whole
 from training.progress import track
@@ -440,8 +441,12 @@ def parse_policies(text: str) -> list[str | OnnxPolicy]:
     for name in (part.strip() for part in text.split(",")):
         if name == "all":
             entries |= {rule: rule for rule in PUBLISHED_RULES}
-        elif name.endswith(".onnx"):
-            entries.setdefault(Path(name).resolve(), Path(name))
+        elif name.endswith(".onnx") or name.startswith(PREFIX):
+            try:
+                path = policy_path(name)
+            except PolicyError as error:
+                raise argparse.ArgumentTypeError(str(error)) from error
+            entries.setdefault(path.resolve(), path)
         elif name in PUBLISHED_RULES or name in RULE_NUMBERS:
             entries[name] = name
         else:
@@ -487,7 +492,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--policy",
         type=parse_policies,
         default="fgd",
-        help=f"joined by commas, of {', '.join(PUBLISHED_RULES)}, any other rule, paths to .onnx files; or all",
+        help=f"joined by commas, of {', '.join(PUBLISHED_RULES)}, any other rule, .onnx files, bundled:NAME; or all",
     )
     parser.add_argument("--seeds", type=parse_seeds, default="42-51", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run with its 131 numbers")
