@@ -160,5 +160,6 @@ def resample(
         times.append(elapsed + arrival[chosen] - record.start[choice])
         count += len(chosen)
         elapsed += record.seconds
-    time = np.concatenate(times)
+    # The end of one part and the beginning of the next may be the same moment, but for rounding.
+    time = np.maximum.accumulate(np.concatenate(times))
     return np.concatenate(drawn)[:pods], time[:pods] / max(time[pods], np.finfo(np.float64).tiny)

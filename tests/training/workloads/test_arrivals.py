@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from training.workloads.arrivals import (
@@ -81,6 +81,7 @@ def test_resampled_days_keep_their_hours():
 
 
 @given(st.lists(st.floats(0.0, 1e7), min_size=1, max_size=40), st.integers(1, 60), st.integers(0, 99))
+@example([0.0] * 5 + [4793490.853097605], 3, 19)  # rounding puts the second pod after the third
 def test_any_record_can_be_resampled(arrival, pods, seed):
     times = np.array(arrival)
     start, seconds = usable_record(times)
