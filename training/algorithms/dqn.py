@@ -34,7 +34,7 @@ from training.algorithms.approximators import (
     valid_actions,
 )
 from training.algorithms.learner import StepLearner
-from training.algorithms.off_policy import ReplayLearning, random_action
+from training.algorithms.off_policy import ReplayArguments, ReplayLearning, random_action
 from training.algorithms.replay_buffer import Batch, PrioritizedReplayBuffer, ReplayBuffer
 from training.env import EnvArguments
 from training.networks import NetworkArguments
@@ -44,19 +44,11 @@ COLDEST, HOTTEST = math.log(1e-6), math.log(1e6)
 
 
 @dataclass
-class DQNArguments:
+class DQNArguments(ReplayArguments):
     """Arguments of DQN."""
 
     name: str = "dqn"
-    learning_rate: Annotated[float, Field(gt=0, lt=1, description="Adam's step, decays linearly to a tenth")] = 1e-3
-    capacity: Annotated[int, Field(ge=2, description="decisions that are remembered")] = 50_000
-    learning_starts: Annotated[int, Field(ge=0, description="decisions at random before learning")] = 1000
-    train_interval: Annotated[int, Field(ge=1, description="steps of each episode between two updates")] = 1
-    gradient_steps: Annotated[int, Field(ge=1, description="gradient steps of an update")] = 4
-    batch_size: Annotated[int, Field(ge=2, description="decisions in one gradient step")] = 256
     target_interval: Annotated[int, Field(ge=1, description="gradient steps between two copies to the target")] = 200
-    discount: Annotated[float, Field(gt=0, le=1, description="gamma")] = 0.99
-    max_gradient_norm: Annotated[float, Field(gt=0, description="gradients are clipped to this")] = 10.0
     double: Annotated[bool, Field(description="the network chooses the next action, its older copy values it")] = True
     dueling: Annotated[bool, Field(description="value of the state plus advantages of the candidates")] = True
     n_steps: Annotated[int, Field(ge=1, le=100, description="rewards that are followed before a value")] = 3
@@ -78,10 +70,6 @@ class DQNArguments:
         Field(ge=0, le=1, description="… from 1 to this: share of random actions, or of the greatest entropy"),
     ] = 0.05
 
-    def timesteps_between_updates(self, env: EnvArguments) -> int:
-        """Decisions between two updates."""
-        return self.train_interval * env.parallel
-
     def contradictions(self, env: EnvArguments) -> Iterator[str]:
         """Memory has to hold what is asked of it."""
         if self.capacity < (self.n_steps + 1) * env.parallel:
@@ -89,8 +77,7 @@ class DQNArguments:
                 f"algorithm.capacity={self.capacity} holds no {self.n_steps} steps and one more (algorithm.n_steps) "
                 f"of {env.parallel} episodes (env.parallel)"
             )
-        if self.learning_starts > self.capacity:
-            yield f"algorithm.learning_starts={self.learning_starts} is above algorithm.capacity={self.capacity}"
+        yield from super().contradictions(env)
 
 
 class ValuePolicy(BasePolicy):
@@ -136,12 +123,7 @@ class DQN(ReplayLearning):
             PrioritizedReplayBuffer(*shape, alpha=arguments.priority_exponent)
             if arguments.prioritized
             else ReplayBuffer(*shape),
-            arguments.train_interval,
-            learning_rate=lambda remaining: arguments.learning_rate * (0.1 + 0.9 * remaining),
-            learning_starts=arguments.learning_starts,
-            batch_size=arguments.batch_size,
-            gradient_steps=arguments.gradient_steps,
-            gamma=arguments.discount,
+            arguments,
             policy_kwargs={"network_arguments": network, "dueling": arguments.dueling},
             seed=seed,
         )

@@ -6,7 +6,7 @@ from it ends in the same weights as one that was never interrupted. `StepLearner
 stand on Stable-Baselines3.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -77,6 +77,11 @@ class Arguments(Protocol):
 
     def contradictions(self, env: EnvArguments) -> Iterator[str]:
         """What cannot be true together, in words."""
+
+
+def declining(rate: float) -> Callable[[float], float]:
+    """A learning rate that declines linearly to a tenth, as a function of the share of the training that remains."""
+    return lambda remaining: rate * (0.1 + 0.9 * remaining)
 
 
 class StepLearner:

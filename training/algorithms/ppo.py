@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from training.algorithms.approximators import ActionScores, Observation, StateValue, valid_actions
-from training.algorithms.learner import StepLearner
+from training.algorithms.learner import StepLearner, declining
 from training.env import EnvArguments
 from training.networks import NetworkArguments
 
@@ -106,7 +106,7 @@ def build(arguments: PPOArguments, network: NetworkArguments, env: VecEnv, seed:
     algorithm = MaskablePPO(
         ScorePolicy,
         env,
-        learning_rate=lambda remaining: arguments.learning_rate * (0.1 + 0.9 * remaining),
+        learning_rate=declining(arguments.learning_rate),
         n_steps=arguments.n_steps,
         batch_size=arguments.batch_size,
         n_epochs=arguments.n_epochs,

@@ -29,41 +29,28 @@ from training.algorithms.approximators import (
     valid_actions,
 )
 from training.algorithms.learner import StepLearner
-from training.algorithms.off_policy import ReplayLearning
+from training.algorithms.off_policy import ReplayArguments, ReplayLearning
 from training.algorithms.replay_buffer import Batch, ReplayBuffer
 from training.env import EnvArguments
 from training.networks import NetworkArguments
 
 
 @dataclass
-class SACArguments:
+class SACArguments(ReplayArguments):
     """Arguments of discrete SAC."""
 
     name: str = "sac"
-    learning_rate: Annotated[float, Field(gt=0, lt=1, description="Adam's step, decays linearly to a tenth")] = 1e-3
-    capacity: Annotated[int, Field(ge=2, description="decisions that are remembered")] = 50_000
-    learning_starts: Annotated[int, Field(ge=0, description="decisions at random before learning")] = 1000
-    train_interval: Annotated[int, Field(ge=1, description="steps of each episode between two updates")] = 1
-    gradient_steps: Annotated[int, Field(ge=1, description="gradient steps of an update")] = 4
-    batch_size: Annotated[int, Field(ge=2, description="decisions in one gradient step")] = 256
     target_rate: Annotated[float, Field(gt=0, le=1, description="how fast the critics' copies follow them")] = 0.01
-    discount: Annotated[float, Field(gt=0, le=1, description="gamma")] = 0.99
     initial_temperature: Annotated[float, Field(gt=0, description="weight of the entropy at the start")] = 0.1
     target_entropy_ratio: Annotated[
         float, Field(ge=0, lt=1, description="entropy that is aimed at, as a share of log(number of candidates)")
     ] = 0.2
-    max_gradient_norm: Annotated[float, Field(gt=0, description="gradients are clipped to this")] = 10.0
-
-    def timesteps_between_updates(self, env: EnvArguments) -> int:
-        """Decisions between two updates."""
-        return self.train_interval * env.parallel
 
     def contradictions(self, env: EnvArguments) -> Iterator[str]:
         """Memory has to hold what is asked of it."""
         if self.capacity < 2 * env.parallel:
             yield f"algorithm.capacity={self.capacity} holds no two steps of {env.parallel} episodes (env.parallel)"
-        if self.learning_starts > self.capacity:
-            yield f"algorithm.learning_starts={self.learning_starts} is above algorithm.capacity={self.capacity}"
+        yield from super().contradictions(env)
 
 
 class SoftPolicy(BasePolicy):
@@ -124,12 +111,7 @@ class SAC(ReplayLearning):
             SoftPolicy,
             env,
             ReplayBuffer(arguments.capacity, env.observation_space, env.num_envs, 1, arguments.discount, seed),
-            arguments.train_interval,
-            learning_rate=lambda remaining: arguments.learning_rate * (0.1 + 0.9 * remaining),
-            learning_starts=arguments.learning_starts,
-            batch_size=arguments.batch_size,
-            gradient_steps=arguments.gradient_steps,
-            gamma=arguments.discount,
+            arguments,
             policy_kwargs={"network_arguments": network, "initial_temperature": arguments.initial_temperature},
             seed=seed,
         )
