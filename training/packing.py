@@ -16,10 +16,10 @@ from pydantic import Field
 from torch import nn
 
 from extender.fragmentation import TypicalPods
-from extender.placement import GPU
 from extender.valuation import workload_profile
 from training.algorithms.es import Fitness, Parameters
 from training.algorithms.node_values import estimate, fit
+from training.evaluation.filling import gpu_allocated_percent
 from training.randomisation import EnvArguments
 from training.simulator.scheduling import SchedulerArguments, prepare
 from training.simulator.valued import ValuedPlay, weight_table
@@ -104,7 +104,7 @@ def fill(workload: Workload, network: ValueNetwork) -> float:
     weights = weight_table(scores_of(network), profile)
     assert weights is not None
     ValuedPlay(episode, weights, profile).play(np.random.default_rng(0))  # nothing is drawn
-    return 100.0 * float(episode.cluster.in_use[GPU]) / float(workload.allocatable[:, GPU].sum())
+    return gpu_allocated_percent(episode)
 
 
 def start(

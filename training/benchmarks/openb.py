@@ -44,6 +44,7 @@ from training.simulator.scoring import PUBLISHED_FGD, RULE_NUMBERS, empty_cache
 from training.simulator.state import NOWHERE
 from training.workloads.assembly import PodColumns, assemble, columns_of_nodes, request_columns
 from training.workloads.base import FloatArray, IntArray, Population, Workload
+from training.workloads.filling import never_leaving
 from training.workloads.openb import MIB, NODE_FILE, TraceError, find_traces
 from training.workloads.tables import Row, read_table
 
@@ -62,7 +63,6 @@ PUBLISHED_RULES = {
     "fgd": ("FGD", "fgd"),
 }
 """The published policies by their name here: the authors' name, and the rule's in `heuristics.RULES`."""
-UNBOUNDED = 1 << 40  # pods a node takes: the published runs have no limit
 
 Shape = tuple[int, int, int, str]  # cpu milli, GPU milli each, GPU count, models joined by |
 
@@ -90,24 +90,8 @@ class Mix:
     def workload(self, seed: int) -> Workload:
         """The pods of a published run: one a second, and none leaves."""
         population = self.population
-        shape = population.shape[self.arrivals[seed]]
-        return Workload(
-            resources=population.resources,
-            allocatable=population.allocatable,
-            devices=population.devices,
-            models=population.models,
-            model=population.model,
-            pod_limit=np.full(len(population.devices), UNBOUNDED),
-            price=population.price,
-            shapes=population.shapes,
-            admits=population.admits,
-            shape=shape,
-            arrival=np.arange(len(shape), dtype=np.float64),
-            duration=np.full(len(shape), np.inf),
-            priority=np.zeros(len(shape), np.int64),
-            expected=np.zeros(len(shape)),
-            typical=self.typical,
-        )
+        everywhere = np.arange(len(population.devices))
+        return never_leaving(population, everywhere, population.shape[self.arrivals[seed]], self.typical)
 
 
 @dataclass(frozen=True)

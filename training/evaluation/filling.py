@@ -16,6 +16,7 @@ from extender.policies.base import Policy
 from training.evaluation.statistics import difference_intervals, interquartile_mean, mean_intervals
 from training.simulator.scheduling import RANDOM_TIES, SchedulerArguments, play_policy, play_rule, prepare
 from training.simulator.scoring import RULE_NUMBERS, empty_cache
+from training.simulator.state import Episode
 from training.workloads.base import Population, Workload
 from training.workloads.filling import filling_workload
 
@@ -126,4 +127,9 @@ def _fill(workload: Workload, policy: str | Policy, seed: int) -> float:
         play_rule(episode, RULE_NUMBERS[policy], cache, workload.typical, ties, generator)
     else:
         play_policy(episode, policy, workload.typical, generator)
-    return 100.0 * float(episode.cluster.in_use[GPU]) / float(workload.allocatable[:, GPU].sum())
+    return gpu_allocated_percent(episode)
+
+
+def gpu_allocated_percent(episode: Episode) -> float:
+    """Share of the cluster's GPUs that is allocated now, in %."""
+    return 100.0 * float(episode.cluster.in_use[GPU]) / float(episode.cluster.nodes.allocatable[:, GPU].sum())

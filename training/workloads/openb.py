@@ -70,7 +70,8 @@ def read_population(folder: Path, mix: str = "default", prices: NodePrices | Non
     requests = [_request(row) for row in pod_rows]
     timed = any(column in header for column in TIMES)
     if timed:
-        read_table(path, TIMES)  # one of the two is of no use
+        if not all(column in header for column in TIMES):
+            read_table(path, TIMES)  # refuses it: one of the two is of no use
         created, deleted = np.array([_times(row) for row in pod_rows], dtype=np.float64).T.copy()
     admitted_models = [row.text("gpu_spec") for row in pod_rows]
     specs = sorted(set(admitted_models))
