@@ -280,13 +280,13 @@ def play_policy(episode: Episode, policy: Policy, typical: TypicalPods, generato
                 f"{policy.name}: made for {known} resources ({', '.join(policy.resources)}), the workload has "
                 f"{episode.cluster.nodes.allocatable.shape[1]}"
             )
-        profile = workload_profile(typical, episode.cluster.nodes)
-        weights = weight_table(policy.score_decisions, profile) if policy.weighs else None
-        if weights is not None:
-            ValuedPlay(episode, weights, profile).play(generator)
-            return
-        network = None if policy.weighs else network_of(policy.content)
-        if network is not None:
+        if policy.weighs:
+            profile = workload_profile(typical, episode.cluster.nodes)
+            weights = weight_table(policy.score_decisions, profile)
+            if weights is not None:
+                ValuedPlay(episode, weights, profile).play(generator)
+                return
+        elif (network := network_of(policy.content)) is not None:
             play_network(episode, network, episode.tables, generator)
             return
     nodes = episode.cluster.nodes
