@@ -53,6 +53,7 @@ class ResourceRequirements(Struct, rename="camel", gc=False):
 class Container(Struct, rename="camel", gc=False):
     """v1.Container; `restart_policy` "Always" makes an init container a sidecar."""
 
+    name: str = ""
     resources: ResourceRequirements | None = None
     restart_policy: str | None = None
 
@@ -68,10 +69,30 @@ class PodSpec(Struct, rename="camel", gc=False):
     priority: Int32 | None = None
 
 
+class PodCondition(Struct, rename="camel", gc=False):
+    """v1.PodCondition."""
+
+    type: str = ""
+    reason: str = ""
+
+
+class ContainerStatus(Struct, rename="camel", gc=False):
+    """v1.ContainerStatus, as far as it tells what a container has got while its requests are changed in place."""
+
+    name: str = ""
+    resources: ResourceRequirements | None = None
+    allocated_resources: ResourceList | None = None
+
+
 class PodStatus(Struct, rename="camel", gc=False):
-    """v1.PodStatus."""
+    """v1.PodStatus; `resources` and `allocated_resources` are of the pod as a whole."""
 
     phase: str = ""
+    conditions: list[PodCondition] | None = None
+    container_statuses: list[ContainerStatus] | None = None
+    init_container_statuses: list[ContainerStatus] | None = None
+    resources: ResourceRequirements | None = None
+    allocated_resources: ResourceList | None = None
 
 
 class Pod(Struct, rename="camel", gc=False):

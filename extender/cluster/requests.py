@@ -1,9 +1,8 @@
 """What a pod takes and what a node offers, in the base units of `placement`.
 
-A pod's amounts are added up as kube-scheduler adds them: containers, the largest init container, native sidecars,
-overhead, pod-level resources. The GPU column joins two extended resources: `nvidia.com/gpu` counts whole devices and
-`stowage.dev/gpu-milli` thousandths of one. `cluster.feed` calls this for pods on nodes, `server.scoring` for the pod
-that is to be placed.
+`amounts` adds up what a pod takes; here the sums are put into columns. The GPU column joins two extended resources:
+`nvidia.com/gpu` counts whole devices and `stowage.dev/gpu-milli` thousandths of one. `cluster.feed` calls this for pods
+on nodes, `server.http` for the pod that is to be placed.
 
 Source: k8s.io/component-helpers/resource/helpers.go, k8s.io/kubernetes/pkg/apis/core/v1/defaults.go.
 """
@@ -14,6 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from extender import quantity
+from extender.cluster.amounts import (
+    CPU_NAME,
+    MEMORY_NAME,
+    NO_RESIZES,
+    NOTHING,
+    NanoAmounts,
+    Resizes,
+    nano_list,
+    pod_amounts,
+    pod_level,
+    resizes,
+)
 from extender.placement import (
     DEFAULT_CPU_MILLI,
     DEFAULT_MEMORY_BYTES,
@@ -22,11 +33,8 @@ from extender.placement import (
     IntArray,
     PodRequest,
 )
-from extender.quantity import QuantityError
-from extender.wire import Container, Node, Pod, ResourceList, ResourceRequirements
+from extender.wire import Node, Pod, ResourceRequirements
 
-CPU_NAME = "cpu"
-MEMORY_NAME = "memory"
 GPU_NAME = "gpu"
 DEVICE_RESOURCE = "nvidia.com/gpu"
 SHARE_RESOURCE = "stowage.dev/gpu-milli"
@@ -42,13 +50,6 @@ DEVICES_ASKED_AT_MOST = 2**40
 DEVICES_AT_MOST = 62  # what a pod took is a bit mask in an int64; real nodes have 16 at most
 
 _ENDED_PHASES = frozenset({"Succeeded", "Failed"})
-_POD_LEVEL_RESOURCES = frozenset({CPU_NAME, MEMORY_NAME})
-_POD_LEVEL_PREFIX = "hugepages-"
-
-NanoAmounts = dict[str, int]
-"""Amount by Kubernetes resource name, in billionths, so that sums are exact."""
-
-NOTHING: NanoAmounts = {}
 # What kube-scheduler's scores count for a container that does not say: pkg/scheduler/util/pod_resources.go.
 NONZERO = {CPU_NAME: DEFAULT_CPU_MILLI * 10**6, MEMORY_NAME: DEFAULT_MEMORY_BYTES * 10**9}
 
@@ -60,43 +61,6 @@ class RequestError(ValueError):
 def has_ended(pod: Pod) -> bool:
     """Whether the pod has run its course and takes nothing any more."""
     return pod.status.phase in _ENDED_PHASES
-
-
-def pod_amounts(pod: Pod, missing: NanoAmounts = NOTHING) -> NanoAmounts:
-    """What the pod takes of each resource while it runs or starts.
-
-    Args:
-        missing: what each container takes that does not say how much.
-
-    Raises:
-        QuantityError: an amount is no quantity, or negative.
-    """
-    spec = pod.spec
-    amounts: NanoAmounts = {}
-    for container in spec.containers or ():
-        _add(amounts, missing | _container_amounts(container))
-    if spec.init_containers:
-        sidecars: NanoAmounts = {}
-        starting: NanoAmounts = {}
-        for container in spec.init_containers:
-            own = missing | _container_amounts(container)
-            if container.restart_policy == "Always":
-                _add(amounts, own)
-                _add(sidecars, own)
-                _raise_to(starting, sidecars)
-            else:
-                _add(own, sidecars)
-                _raise_to(starting, own)
-        _raise_to(amounts, starting)
-    amounts.update(_pod_level(pod))
-    if spec.overhead:
-        _add(amounts, {name: _nano(name, text) for name, text in spec.overhead.items()})
-    return amounts
-
-
-def list_amounts(resources: Mapping[str, str]) -> NanoAmounts:
-    """Amounts given directly as quantities by name; raises QuantityError."""
-    return {name: _nano(name, text) for name, text in resources.items()}
 
 
 def gpu_request(amounts: NanoAmounts) -> tuple[int, int]:
@@ -132,7 +96,7 @@ def pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
         QuantityError: an amount is no quantity, or negative.
     """
     amounts = pod_amounts(pod)
-    return _build(pod, amounts, gpu_request(amounts), resources, NONZERO)
+    return _build(pod, amounts, gpu_request(amounts), resources, NONZERO, NO_RESIZES)
 
 
 def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
@@ -143,7 +107,8 @@ def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     Raises:
         QuantityError: an amount is no quantity, or negative.
     """
-    amounts = pod_amounts(pod)
+    resized = resizes(pod)
+    amounts = pod_amounts(pod, NOTHING, resized)
     try:
         gpus = gpu_request(amounts)
     except RequestError:
@@ -152,7 +117,7 @@ def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     # Once on a node, a pod with requests at pod level counts a default only for what none of its containers asks for:
     # getNonMissingContainerRequests, pkg/scheduler/framework/types.go.
     missing = {name: amount for name, amount in NONZERO.items() if name not in amounts}
-    return _build(pod, amounts, gpus, resources, missing if _pod_level(pod) else NONZERO)
+    return _build(pod, amounts, gpus, resources, missing if pod_level(pod) else NONZERO, resized)
 
 
 def build_request(
@@ -195,8 +160,7 @@ def node_capacity(node: Node, resources: Sequence[str]) -> tuple[IntArray, int]:
     Raises:
         QuantityError: an amount is no quantity, or negative.
     """
-    allocatable = node.status.allocatable or {}
-    amounts = {name: _nano(name, text) for name, text in allocatable.items()}
+    amounts = nano_list(node.status.allocatable)
     whole, milli = _devices_and_milli(amounts)
     devices = min(whole + milli // WHOLE_DEVICE_MILLI, DEVICES_AT_MOST)
     return _columns(amounts, devices * WHOLE_DEVICE_MILLI, resources), devices
@@ -220,9 +184,15 @@ def expected_seconds(pod: Pod) -> float:
 
 
 def _build(
-    pod: Pod, amounts: NanoAmounts, gpus: tuple[int, int], resources: Sequence[str], missing: NanoAmounts
+    pod: Pod,
+    amounts: NanoAmounts,
+    gpus: tuple[int, int],
+    resources: Sequence[str],
+    missing: NanoAmounts,
+    resized: Resizes,
 ) -> PodRequest:
-    nonzero = amounts if _all_say(pod, missing) else pod_amounts(pod, missing)
+    complete = not resized.infeasible and _all_say(pod, missing)
+    nonzero = amounts if complete else pod_amounts(pod, missing, resized)
     return build_request(amounts, gpus, resources, pod.spec.priority or 0, expected_seconds(pod), nonzero)
 
 
@@ -252,49 +222,3 @@ def _devices_and_milli(amounts: NanoAmounts) -> tuple[int, int]:
     whole = quantity.to_base(amounts.get(DEVICE_RESOURCE, 0))
     milli = quantity.to_base(amounts.get(SHARE_RESOURCE, 0))
     return min(whole, DEVICES_ASKED_AT_MOST), min(milli, DEVICES_ASKED_AT_MOST * WHOLE_DEVICE_MILLI)
-
-
-def _pod_level(pod: Pod) -> NanoAmounts:
-    """Requests of the pod as a whole, of the resources that can be requested so."""
-    if pod.spec.resources is None:
-        return {}
-    return {
-        name: _nano(name, text)
-        for name, text in (pod.spec.resources.requests or {}).items()
-        if name in _POD_LEVEL_RESOURCES or name.startswith(_POD_LEVEL_PREFIX)
-    }
-
-
-def _container_amounts(container: Container) -> NanoAmounts:
-    """Requests, completed from the limits as the API server does when it stores a pod."""
-    resources: ResourceRequirements | None = container.resources
-    if resources is None:
-        return {}
-    amounts = _nano_list(resources.limits)
-    amounts.update(_nano_list(resources.requests))
-    return amounts
-
-
-def _nano_list(resources: ResourceList | None) -> NanoAmounts:
-    return {name: _nano(name, text) for name, text in resources.items()} if resources else {}
-
-
-def _nano(name: str, text: object) -> int:
-    try:
-        amount = quantity.nano(str(text))
-    except QuantityError as error:
-        raise QuantityError(f"{name}: {error}") from error
-    if amount < 0:
-        raise QuantityError(f"{name}: {text!r} is negative: expected 0 or more")
-    return amount
-
-
-def _add(total: NanoAmounts, more: NanoAmounts) -> None:
-    for name, amount in more.items():
-        total[name] = total.get(name, 0) + amount
-
-
-def _raise_to(total: NanoAmounts, least: NanoAmounts) -> None:
-    for name, amount in least.items():
-        if amount > total.get(name, -1):  # 0 is an amount too: it says that nothing is wanted
-            total[name] = amount

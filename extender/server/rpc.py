@@ -10,7 +10,8 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from extender.cluster.requests import RequestError, build_request, gpu_request, list_amounts
+from extender.cluster.amounts import nano_list
+from extender.cluster.requests import RequestError, build_request, gpu_request
 from extender.quantity import QuantityError
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.server.scoring_pb2 import DESCRIPTOR, RankedNode, ScoreRequest, ScoreResponse
@@ -88,7 +89,7 @@ class RpcServer:
                 f"expected_seconds is {request.expected_seconds}: expected seconds, 0 for unknown"
             )
         pod = PodIdentity(identity.namespace, identity.name, identity.uid or f"{identity.namespace}/{identity.name}")
-        amounts = list_amounts(request.requests)
+        amounts = nano_list(request.requests)
         asked = build_request(
             amounts, gpu_request(amounts), self._scorer.resources, request.priority, request.expected_seconds
         )

@@ -36,11 +36,10 @@ def ask(columns: tuple[str, ...] = BASE_RESOURCES, **spec: Any) -> PodRequest:
     return pod_request(wire.decode_pod(json.dumps({"metadata": {"name": "p"}, "spec": spec}).encode()), columns)
 
 
-def on_a_node(**spec: Any) -> PodRequest:
+def on_a_node(status: dict[str, Any] | None = None, **spec: Any) -> PodRequest:
     """What the pod takes once it is on a node."""
-    return bound_pod_request(
-        wire.decode_pod(json.dumps({"metadata": {"name": "p"}, "spec": spec}).encode()), BASE_RESOURCES
-    )
+    made = {"metadata": {"name": "p"}, "spec": spec, "status": status or {}}
+    return bound_pod_request(wire.decode_pod(json.dumps(made).encode()), BASE_RESOURCES)
 
 
 def cpu(**spec: Any) -> int:
@@ -168,14 +167,27 @@ def apply_non_missing(requests: ResourceList, non_missing: ResourceList) -> Reso
     return copy
 
 
+def determine_effective_requests(spec: dict[str, Any], each: dict[str, Any], requests: ResourceList) -> ResourceList:
+    if each["status"] is None:
+        return requests
+    effective: ResourceList = {} if spec["infeasible"] else dict(requests)
+    for part in ("actuated", "allocated"):
+        max_resource_list(effective, each["status"][part])
+    return effective
+
+
 def aggregate_container_requests(spec: dict[str, Any], non_missing: ResourceList) -> ResourceList:
     requests: ResourceList = {}
     for each in spec["containers"]:
-        add_resource_list(requests, apply_non_missing(each["requests"], non_missing))
+        own = determine_effective_requests(spec, each, each["requests"])
+        add_resource_list(requests, apply_non_missing(own, non_missing))
     restartable: ResourceList = {}
     init_requests: ResourceList = {}
     for each in spec["init_containers"]:
-        own = apply_non_missing(each["requests"], non_missing)
+        own = each["requests"]
+        if each["sidecar"]:
+            own = determine_effective_requests(spec, each, own)
+        own = apply_non_missing(own, non_missing)
         if each["sidecar"]:
             add_resource_list(requests, own)
             add_resource_list(restartable, own)
@@ -193,7 +205,8 @@ def aggregate_container_requests(spec: dict[str, Any], non_missing: ResourceList
 def pod_requests(spec: dict[str, Any], non_missing: ResourceList) -> ResourceList:
     """PodRequests of k8s.io/component-helpers/resource/helpers.go, as the functions above are of their names there."""
     requests = aggregate_container_requests(spec, non_missing)
-    requests.update(spec["pod_level"])
+    effective = determine_effective_requests(spec, spec, spec["pod_level"])
+    requests.update({name: effective.get(name, 0) for name in spec["pod_level"]})
     add_resource_list(requests, spec["overhead"])
     return requests
 
@@ -209,32 +222,70 @@ def cpu_and_memory(amounts: ResourceList) -> list[int]:
     return [amounts.get("cpu", 0), amounts.get("memory", 0)]
 
 
-def document(spec: dict[str, Any]) -> dict[str, Any]:
-    """The same pod as Kubernetes writes it."""
+def quantities(amounts: ResourceList) -> dict[str, str]:
+    return {name: f"{amount}m" if name == "cpu" else str(amount) for name, amount in amounts.items()}
 
-    def quantities(amounts: ResourceList) -> dict[str, str]:
-        return {name: f"{amount}m" if name == "cpu" else str(amount) for name, amount in amounts.items()}
+
+def document(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same pod as Kubernetes writes it: its spec."""
+
+    def made(prefix: str, number: int, each: dict[str, Any], sidecar: bool) -> dict[str, Any]:
+        return container(sidecar=sidecar, **quantities(each["requests"])) | {"name": f"{prefix}{number}"}
 
     return {
-        "containers": [container(**quantities(each["requests"])) for each in spec["containers"]],
+        "containers": [made("c", number, each, False) for number, each in enumerate(spec["containers"])],
         "initContainers": [
-            container(sidecar=each["sidecar"], **quantities(each["requests"])) for each in spec["init_containers"]
+            made("i", number, each, each["sidecar"]) for number, each in enumerate(spec["init_containers"])
         ],
         "resources": {"requests": quantities(spec["pod_level"])},
         "overhead": quantities(spec["overhead"]),
     }
 
 
+def status_document(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same pod as Kubernetes writes it: its status."""
+
+    def got(each: dict[str, Any]) -> dict[str, Any]:
+        if each["status"] is None:
+            return {}
+        return {
+            "resources": {"requests": quantities(each["status"]["actuated"])},
+            "allocatedResources": quantities(each["status"]["allocated"]),
+        }
+
+    def statuses(prefix: str, group: str) -> list[dict[str, Any]]:
+        return [{"name": f"{prefix}{number}"} | got(each) for number, each in enumerate(spec[group])]
+
+    pending = {"type": "PodResizePending", "reason": "Infeasible" if spec["infeasible"] else "Deferred"}
+    return got(spec) | {
+        "conditions": [{"type": "Ready"}, pending],
+        "containerStatuses": statuses("c", "containers"),
+        "initContainerStatuses": statuses("i", "init_containers"),
+    }
+
+
 amounts = st.fixed_dictionaries(
     {}, optional={"cpu": st.sampled_from((0, 50, 150, 2000)), "memory": st.sampled_from((0, MIB, 300 * MIB, GIB))}
 )
-containers = st.lists(st.fixed_dictionaries({"requests": amounts, "sidecar": st.booleans()}), max_size=3)
-specs = st.fixed_dictionaries(
-    {"containers": containers, "init_containers": containers, "pod_level": amounts, "overhead": amounts}
-)
+got = st.none() | st.fixed_dictionaries({"actuated": amounts, "allocated": amounts})
 
 
-@given(specs)
+def specs_with(status: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    each = st.fixed_dictionaries({"requests": amounts, "sidecar": st.booleans(), "status": status})
+    containers = st.lists(each, max_size=3)
+    return st.fixed_dictionaries(
+        {
+            "containers": containers,
+            "init_containers": containers,
+            "pod_level": amounts,
+            "overhead": amounts,
+            "status": status,
+            "infeasible": st.booleans(),
+        }
+    )
+
+
+@given(specs_with(st.none()))
 def test_a_pod_to_be_placed_counts_as_kube_scheduler_counts_it(spec: dict[str, Any]) -> None:
     asked = ask(**document(spec))
 
@@ -243,15 +294,42 @@ def test_a_pod_to_be_placed_counts_as_kube_scheduler_counts_it(spec: dict[str, A
     assert asked.nonzero.tolist() == cpu_and_memory(pod_requests(spec, DEFAULTS))
 
 
-@given(specs)
+@given(specs_with(got))
 def test_a_pod_on_a_node_counts_as_kube_scheduler_counts_it(spec: dict[str, Any]) -> None:
-    counted = on_a_node(**document(spec))
+    counted = on_a_node(status_document(spec), **document(spec))
 
     # CalculateResource of pkg/scheduler/framework/types.go
     requests = pod_requests(spec, {})
     non_missing = non_missing_container_requests(requests, bool(spec["pod_level"]))
     assert counted.request[:2].tolist() == cpu_and_memory(requests)
     assert counted.nonzero.tolist() == cpu_and_memory(pod_requests(spec, non_missing) if non_missing else requests)
+
+
+def resizing(cpu: str, reason: str = "") -> dict[str, Any]:
+    """The status of a pod whose container `main` has got so much CPU."""
+    got = {"name": "main", "resources": {"requests": {"cpu": cpu}}, "allocatedResources": {"cpu": cpu}}
+    return {
+        "containerStatuses": [got],
+        "conditions": [{"type": "PodResizePending", "reason": reason}] if reason else [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "counted"),
+    [
+        ("2", resizing("2"), 2000),
+        ("3", resizing("2"), 3000),  # growing: what is asked for may be given at any moment
+        ("1", resizing("2"), 2000),  # shrinking: what it has is not free yet
+        ("3", resizing("2", "Deferred"), 3000),
+        ("9", resizing("2", "Infeasible"), 2000),
+    ],
+)
+def test_a_pod_that_is_resized_in_place_counts_the_larger_of_both_sizes(
+    asked: str, status: dict[str, Any], counted: int
+) -> None:
+    main = container(cpu=asked) | {"name": "main"}
+
+    assert on_a_node(status, containers=[main]).request[0] == counted
 
 
 def test_overhead_is_added() -> None:
