@@ -19,7 +19,7 @@ from extender.wire import ListMeta, Node, Pod, WireError
 
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 30.0
-FAILURES_BEFORE_LISTING = 5  # a version that cannot be watched so often is given up, whatever the reason is
+FAILURES_BEFORE_LISTING = 5  # a version or a page that cannot be had so often is given up, whatever the reason is
 SHORTEST_WATCH_SECONDS = 240  # the API server ends a watch after a time drawn from this to twice this
 
 Uniform = Callable[[], float]
@@ -31,7 +31,7 @@ class ListReason(StrEnum):
 
     START = "start"
     EXPIRED = "expired"  # 410: the API server no longer has the version
-    REFUSED = "refused"  # the watch was refused for another reason, or too often
+    REFUSED = "refused"  # the watch or the next page was refused for another reason, or too often
 
 
 class ReflectorCounters(Protocol):
@@ -48,6 +48,9 @@ class ReflectorCounters(Protocol):
 
     def failure(self, reason: str) -> None:
         """A request failed, or an object could not be read."""
+
+    def backoff(self, seconds: float) -> None:
+        """The next request waits so long, because the last one failed."""
 
 
 class Request(NamedTuple):
@@ -107,7 +110,9 @@ class ListWatch:
         if not self._failed_last:
             return 0.0
         longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(self._failures - 1, 16))
-        return longest * (0.5 + 0.5 * self._uniform())
+        seconds = longest * (0.5 + 0.5 * self._uniform())
+        self._counters.backoff(seconds)
+        return seconds
 
     def next_request(self) -> Request:
         """What to ask the API server next."""
@@ -196,8 +201,7 @@ class ListWatch:
         self._counters.failure(reason)
         self._failures += 1
         self._failed_last = True
-        if self._failures % FAILURES_BEFORE_LISTING == 0 and self._version is not None:
-            self._list_anew(ListReason.REFUSED)
+        self._give_up_if(self._failures % FAILURES_BEFORE_LISTING == 0)
 
     def _take_line(self, line: bytes, events: list[Event]) -> None:
         event = wire.decode_event(line)
@@ -239,7 +243,11 @@ class ListWatch:
             self._list_anew(ListReason.EXPIRED)
             return
         retryable = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        if self._version is not None and (not retryable or self._failures % FAILURES_BEFORE_LISTING == 0):
+        self._give_up_if(not retryable or self._failures % FAILURES_BEFORE_LISTING == 0)
+
+    def _give_up_if(self, hopeless: bool) -> None:
+        """List from the beginning, where there is a version or a page to go on from that leads nowhere."""
+        if hopeless and (self._version is not None or self._continue):
             self._list_anew(ListReason.REFUSED)
 
     def _list_anew(self, reason: ListReason) -> None:

@@ -1,4 +1,4 @@
-"""The I/O around `reflector`: a thread per kind, the kubernetes package's transport, and the way to the event loop.
+"""The I/O around `reflector`: a thread per kind, and the way to the event loop.
 
 The threads read and decode; the state has one writer, so what they decoded is handed to the event loop in small
 batches that leave room for requests in between.
@@ -9,93 +9,21 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import urllib3
-import yaml
-from kubernetes.client.configuration import Configuration
-from kubernetes.client.rest import RESTClientObject
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.config import ConfigException
 
+from extender.cluster.api import ApiServer
 from extender.cluster.feed import Event
 from extender.cluster.reflector import ListWatch, Request
 from extender.wire import WireError
 
 EVENTS_PER_TURN = 64  # about half a millisecond of the event loop
-CONNECT_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 0.5
 _CHUNK_BYTES = 1 << 16
 _ERROR_BODY_BYTES = 1 << 16
 
 log = logging.getLogger(__name__)
-
-
-class ClusterAccessError(Exception):
-    """There is no usable configuration to reach an API server; the message says what was tried."""
-
-
-class ApiServer:
-    """GETs with the address and credentials of a kubeconfig file, or of the pod's service account.
-
-    Tokens are read anew for every request, as often as their source allows, so rotation needs no restart.
-    """
-
-    def __init__(self, configuration: Configuration, read_timeout_seconds: float) -> None:
-        self._configuration = configuration
-        self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=read_timeout_seconds)
-        self._pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
-
-    @property
-    def address(self) -> str:
-        """Where it is."""
-        return str(self._configuration.host)
-
-    def get(self, request: Request) -> urllib3.BaseHTTPResponse:
-        """Begin a GET; the body is left to be read.
-
-        Raises:
-            urllib3.exceptions.HTTPError: no connection, or no answer in time.
-            ConfigException: the credentials cannot be renewed.
-        """
-        headers = {"Accept": "application/json", "User-Agent": "stowage-extender"}
-        token = self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        if token:
-            headers["Authorization"] = token
-        return self._pool.request(
-            "GET",
-            self.address.rstrip("/") + request.path,
-            fields=request.query,
-            headers=headers,
-            timeout=self._timeout,
-            retries=False,
-            preload_content=False,
-        )
-
-
-def connect(kubeconfig: Path | None, read_timeout_seconds: float) -> ApiServer:
-    """Read the kubeconfig file, or without one the service account that Kubernetes mounts into a pod.
-
-    Raises:
-        ClusterAccessError: there is none, or it cannot be used.
-    """
-    configuration = Configuration()
-    try:
-        if kubeconfig is None:
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=str(kubeconfig), client_configuration=configuration, persist_config=False
-            )
-    # The package checks little: what it stumbles over in a file that is no kubeconfig comes as ValueError, TypeError
-    # or AttributeError.
-    except (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())  # YAML errors have several lines
-        tried = "the service account of a pod" if kubeconfig is None else f"kubeconfig {kubeconfig}"
-        raise ClusterAccessError(
-            f"cannot reach an API server by {tried}: {reason}. Give --kubeconfig FILE, or --cluster-file FILE to run "
-            f"without an API server"
-        ) from error
-    return ApiServer(configuration, read_timeout_seconds)
 
 
 class Handoff:

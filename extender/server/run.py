@@ -168,11 +168,16 @@ class Extender:
 
     def _watch(self) -> None:
         # Imported here: a run from a file needs neither the package nor the memory it takes.
+        from extender.cluster import api as api_server
         from extender.cluster import watcher
 
         try:
-            api = watcher.connect(self._settings.kubeconfig, self._settings.watch_read_timeout)
-        except watcher.ClusterAccessError as error:
+            api = api_server.connect(
+                self._settings.kubeconfig,
+                self._settings.watch_read_timeout,
+                lambda result: self._metrics.credentials.labels(result).inc(),
+            )
+        except api_server.ClusterAccessError as error:
             raise StartError(str(error)) from error
         handoff = watcher.Handoff(asyncio.get_running_loop(), self._apply)
         for watched in (NODES, PODS):

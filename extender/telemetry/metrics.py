@@ -75,9 +75,22 @@ class Metrics:
             registry=registry,
         )
 
+        self._backoff = Counter(
+            "stowage_reflector_backoff_seconds_total",
+            "Seconds waited before requests to the API server, because the last one failed.",
+            ["kind"],
+            registry=registry,
+        )
+        self.credentials = Counter(
+            "stowage_api_credentials_total",
+            "Times that the credentials for the API server were read, by whether they were new.",
+            ["result"],
+            registry=registry,
+        )
+
     def reflector(self, kind: str) -> "ReflectorMetrics":
         """The counters of one kind of watched object."""
-        return ReflectorMetrics(kind, self._lists, self._watches, self._events, self._failures)
+        return ReflectorMetrics(kind, self._lists, self._watches, self._events, self._failures, self._backoff)
 
     def expose(self) -> bytes:
         """The metrics in Prometheus' text format."""
@@ -92,6 +105,7 @@ class ReflectorMetrics(NamedTuple):
     watches: Counter
     events: Counter
     failures: Counter
+    waits: Counter
 
     def listing(self, reason: str) -> None:
         """A list is begun."""
@@ -108,3 +122,7 @@ class ReflectorMetrics(NamedTuple):
     def failure(self, reason: str) -> None:
         """A request failed, or an object could not be read."""
         self.failures.labels(self.kind, reason).inc()
+
+    def backoff(self, seconds: float) -> None:
+        """The next request waits so long."""
+        self.waits.labels(self.kind).inc(seconds)

@@ -30,6 +30,7 @@ class Counters:
         self.failures: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.watches = 0
+        self.waited = 0.0
 
     def listing(self, reason: str) -> None:
         self.lists[reason] += 1
@@ -42,6 +43,9 @@ class Counters:
 
     def failure(self, reason: str) -> None:
         self.failures[reason] += 1
+
+    def backoff(self, seconds: float) -> None:
+        self.waited += seconds
 
 
 def list_watch(watched: Watched = PODS, page_size: int = 500) -> tuple[ListWatch, Counters]:
@@ -143,6 +147,30 @@ def test_an_expired_page_begins_the_list_again() -> None:
     assert reflector.take_page(a_list(9, pod("b")))[-1] == Listed(Kind.PODS, frozenset(["uid-b"]))
 
 
+@pytest.mark.parametrize(("status_code", "times"), [(400, 1), (403, 1), (500, FAILURES_BEFORE_LISTING)])
+def test_a_page_that_cannot_be_had_begins_the_list_again(status_code: int, times: int) -> None:
+    # As after an upgrade of the API server that cannot read its predecessor's continue token.
+    reflector, counters = list_watch()
+    reflector.next_request()
+    reflector.take_page(a_list(7, pod("a"), token="more"))
+    for _ in range(times):
+        assert reflector.next_request().query["continue"] == "more"
+        reflector.refused(status_code, status(status_code, "continue key is not valid"))
+
+    assert "continue" not in reflector.next_request().query
+    assert counters.lists == {"start": 1, "refused": 1}
+
+
+def test_a_page_that_cannot_be_read_begins_the_list_again() -> None:
+    reflector, _ = list_watch()
+    reflector.next_request()
+    reflector.take_page(a_list(7, pod("a"), token="more"))
+    for _ in range(FAILURES_BEFORE_LISTING):
+        reflector.broken("WireError")
+
+    assert "continue" not in reflector.next_request().query
+
+
 def test_a_busy_api_server_is_asked_again_from_the_same_version() -> None:
     reflector, _ = watching()
     reflector.refused(429, b"")
@@ -183,6 +211,16 @@ def test_waiting_is_jittered_down_to_a_half() -> None:
     reflector = ListWatch(PODS, BASE_RESOURCES, 500, lambda: 0.0, Counters())
     reflector.broken("NewConnectionError")
     assert reflector.delay() == FIRST_BACKOFF_SECONDS / 2
+
+
+def test_waiting_is_counted() -> None:
+    reflector, counters = list_watch()
+    reflector.delay()
+    assert counters.waited == 0.0
+    reflector.broken("NewConnectionError")
+    assert counters.waited == 0.0
+    reflector.delay()
+    assert counters.waited == FIRST_BACKOFF_SECONDS
 
 
 def test_watches_that_expire_at_once_are_not_listed_in_a_tight_loop() -> None:

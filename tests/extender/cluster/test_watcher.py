@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from extender.cluster.api import ApiServer, connect
 from extender.cluster.feed import Event, Gone, Kind, Listed
 from extender.cluster.reflector import PODS, ListWatch
 from extender.cluster.requests import BASE_RESOURCES
-from extender.cluster.watcher import EVENTS_PER_TURN, ApiServer, ClusterAccessError, Handoff, Watcher, connect
+from extender.cluster.watcher import EVENTS_PER_TURN, Handoff, Watcher
 from tests.extender.cluster.api_server import FakeApiServer, query_of
 from tests.extender.cluster.test_reflector import Counters
 from tests.extender.objects import pod
@@ -135,16 +136,6 @@ def test_it_lists_page_by_page_and_then_watches(
     assert received[6] == Gone(Kind.PODS, "uid-a", 106)
 
 
-def test_the_bearer_token_of_the_kubeconfig_is_sent(
-    served: Served, loop: asyncio.AbstractEventLoop, tmp_path: Path
-) -> None:
-    watcher = watch(connect(kubeconfig(tmp_path, served.port, token="s3cret"), 5.0), loop, [])
-    eventually(lambda: bool(served.tokens))
-    watcher.stop()
-
-    assert set(served.tokens) == {"Bearer s3cret"}
-
-
 def test_a_silent_watch_is_begun_anew(served: Served, loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     counters = Counters()
     watcher = watch(connect(kubeconfig(tmp_path, served.port), 0.2), loop, [], counters)
@@ -208,38 +199,6 @@ def test_a_batch_that_fails_does_not_stop_those_after_it(loop: asyncio.AbstractE
     eventually(lambda: len(applied) == 1)
     handoff.post([Gone(Kind.PODS, "last", None)])
     eventually(lambda: len(applied) == 2)
-
-
-def test_without_any_configuration_the_error_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ClusterAccessError, match="Give --kubeconfig FILE, or --cluster-file FILE"):
-        connect(None, 5.0)
-
-
-def test_a_missing_kubeconfig_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ClusterAccessError, match=r"kubeconfig .*absent"):
-        connect(tmp_path / "absent", 5.0)
-
-
-@pytest.mark.parametrize(
-    "rubbish",
-    [
-        b"{: bad",
-        b"\x80",
-        b"- a list",
-        b"a text",
-        b"{current-context: a, contexts: 1, clusters: 2, users: 3}",
-        b"{current-context: a, contexts: [{name: a, context: 1}], clusters: [], users: []}",
-    ],
-)
-def test_a_file_that_is_no_kubeconfig_is_named_in_one_line(rubbish: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "rubbish"
-    path.write_bytes(rubbish)
-
-    with pytest.raises(ClusterAccessError, match=r"kubeconfig .*rubbish: .*Give --kubeconfig FILE") as caught:
-        connect(path, 5.0)
-
-    assert "\n" not in str(caught.value)
 
 
 def test_a_line_of_rubbish_does_not_end_the_thread(
