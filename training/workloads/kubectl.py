@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from extender import quantity
-from extender.cluster import requests
+from extender.cluster import amounts, requests
 from extender.cluster.requests import RequestError
 from extender.placement import PodRequest
 from extender.quantity import QuantityError
@@ -100,7 +100,7 @@ def named_resources(path: Path, pods: Sequence[RecordedPod]) -> tuple[str, ...]:
         for container in pod.spec.containers or ():
             if container.resources is not None:
                 counts.update({*(container.resources.requests or ()), *(container.resources.limits or ())})
-    for known in (requests.CPU_NAME, requests.MEMORY_NAME, requests.DEVICE_RESOURCE, requests.SHARE_RESOURCE):
+    for known in (amounts.CPU_NAME, amounts.MEMORY_NAME, requests.DEVICE_RESOURCE, requests.SHARE_RESOURCE):
         counts.pop(known, None)
     further = sorted(counts, key=lambda name: (-counts[name], name))
     if len(further) > RESOURCES_AT_MOST - len(BASE_RESOURCES):
@@ -127,7 +127,7 @@ def node_columns(
         try:
             allocatable[row], devices[row] = requests.node_capacity(node, resources)
             listed = (node.status.allocatable or {}).get(PODS_RESOURCE, PODS_PER_NODE)
-            nano = requests.list_amounts({PODS_RESOURCE: str(listed)})[PODS_RESOURCE]
+            nano = amounts.nano_list({PODS_RESOURCE: listed})[PODS_RESOURCE]
         except QuantityError as error:
             raise TraceError(f"{where}: status.allocatable: {error}") from error
         pod_limit[row] = min(quantity.to_base(nano), LARGEST)

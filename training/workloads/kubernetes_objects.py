@@ -96,8 +96,8 @@ class ContainerState(Struct, rename="camel", gc=False):
     terminated: Terminated | None = None
 
 
-class ContainerStatus(Struct, rename="camel", gc=False):
-    """v1.ContainerStatus."""
+class RecordedContainerStatus(wire.ContainerStatus, rename="camel", gc=False):
+    """v1.ContainerStatus with its end."""
 
     state: ContainerState = field(default_factory=ContainerState)
 
@@ -106,7 +106,7 @@ class RecordedPodStatus(wire.PodStatus, rename="camel", gc=False):
     """v1.PodStatus with its times."""
 
     start_time: Time | None = None
-    container_statuses: list[ContainerStatus] | None = None
+    container_statuses: list[RecordedContainerStatus] | None = None
 
 
 class RecordedPod(wire.Pod, rename="camel", gc=False):
