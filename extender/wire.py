@@ -69,11 +69,63 @@ class PodSpec(Struct, rename="camel", gc=False):
     priority: Int32 | None = None
 
 
+class SelectorRequirement(Struct, rename="camel", gc=False):
+    """v1.NodeSelectorRequirement."""
+
+    key: str
+    operator: str
+    values: list[str] | None = None
+
+
+class SelectorTerm(Struct, rename="camel", gc=False):
+    """v1.NodeSelectorTerm."""
+
+    match_expressions: list[SelectorRequirement] | None = None
+    match_fields: list[SelectorRequirement] | None = None
+
+
+class NodeSelector(Struct, rename="camel", gc=False):
+    """v1.NodeSelector."""
+
+    node_selector_terms: list[SelectorTerm]
+
+
+class NodeAffinity(Struct, rename={"required": "requiredDuringSchedulingIgnoredDuringExecution"}, gc=False):
+    """v1.NodeAffinity, without preferences."""
+
+    required: NodeSelector | None = None
+
+
+class Affinity(Struct, rename="camel", gc=False):
+    """v1.Affinity, without what is about other pods."""
+
+    node_affinity: NodeAffinity | None = None
+
+
+class PodToleration(Struct, rename="camel", gc=False):
+    """v1.Toleration."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+
+class WatchedPodSpec(PodSpec, rename="camel", gc=False):
+    """v1.PodSpec with who places the pod and where it may run."""
+
+    scheduler_name: str = ""
+    node_selector: dict[str, str] | None = None
+    affinity: Affinity | None = None
+    tolerations: list[PodToleration] | None = None
+
+
 class PodCondition(Struct, rename="camel", gc=False):
     """v1.PodCondition."""
 
     type: str = ""
     reason: str = ""
+    last_transition_time: str | None = None
 
 
 class ContainerStatus(Struct, rename="camel", gc=False):
@@ -88,6 +140,7 @@ class PodStatus(Struct, rename="camel", gc=False):
     """v1.PodStatus; `resources` and `allocated_resources` are of the pod as a whole."""
 
     phase: str = ""
+    start_time: str | None = None
     conditions: list[PodCondition] | None = None
     container_statuses: list[ContainerStatus] | None = None
     init_container_statuses: list[ContainerStatus] | None = None
@@ -103,6 +156,27 @@ class Pod(Struct, rename="camel", gc=False):
     status: PodStatus = field(default_factory=PodStatus)
 
 
+class WatchedPod(Pod, rename="camel", gc=False):
+    """v1.Pod as it is read from the API server; from a question of kube-scheduler's less is."""
+
+    spec: WatchedPodSpec = field(default_factory=WatchedPodSpec)
+
+
+class NodeTaint(Struct, rename="camel", gc=False):
+    """v1.Taint."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+class NodeSpec(Struct, rename="camel", gc=False):
+    """v1.NodeSpec."""
+
+    taints: list[NodeTaint] | None = None
+    unschedulable: bool = False
+
+
 class NodeStatus(Struct, rename="camel", gc=False):
     """v1.NodeStatus."""
 
@@ -113,6 +187,7 @@ class Node(Struct, rename="camel", gc=False):
     """v1.Node."""
 
     metadata: NodeMeta = field(default_factory=NodeMeta)
+    spec: NodeSpec = field(default_factory=NodeSpec)
     status: NodeStatus = field(default_factory=NodeStatus)
 
 
@@ -127,7 +202,7 @@ class PodList(Struct, rename="camel", gc=False):
     """v1.PodList."""
 
     metadata: ListMeta = field(default_factory=ListMeta)
-    items: list[Pod] | None = None
+    items: list[WatchedPod] | None = None
 
 
 class NodeList(Struct, rename="camel", gc=False):
@@ -205,7 +280,7 @@ class _FilterResult(Struct, rename="pascal", gc=False):
 
 
 _ARGS = msgspec.json.Decoder(_ExtenderArgs)
-_POD = msgspec.json.Decoder(Pod)
+_POD = msgspec.json.Decoder(WatchedPod)
 _NODE = msgspec.json.Decoder(Node)
 _POD_LIST = msgspec.json.Decoder(PodList)
 _NODE_LIST = msgspec.json.Decoder(NodeList)
@@ -261,7 +336,7 @@ def encode_json(value: Any) -> bytes:
     return _ENCODER.encode(value)
 
 
-def decode_pod(raw: bytes | msgspec.Raw) -> Pod:
+def decode_pod(raw: bytes | msgspec.Raw) -> WatchedPod:
     """Decode a pod; raises WireError."""
     return _decode(_POD, raw, "a Pod")
 
@@ -291,7 +366,7 @@ def decode_status(raw: bytes | msgspec.Raw) -> Status:
     return _decode(_STATUS, raw, "a Status")
 
 
-def decode_mixed_list(body: bytes) -> tuple[list[Node], list[Pod]]:
+def decode_mixed_list(body: bytes) -> tuple[list[Node], list[WatchedPod]]:
     """Decode a `List` of nodes and pods, as `kubectl get nodes,pods -A -o json` prints it.
 
     Raises:
@@ -301,7 +376,7 @@ def decode_mixed_list(body: bytes) -> tuple[list[Node], list[Pod]]:
     if listed.kind != "List":
         raise WireError(f'expected "kind": "List" (kubectl get nodes,pods -A -o json), got {listed.kind!r}')
     nodes: list[Node] = []
-    pods: list[Pod] = []
+    pods: list[WatchedPod] = []
     for position, raw in enumerate(listed.items or []):
         kind = _decode(_ANY, raw, "an object").kind
         if kind == "Node":

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from extender import quantity
+from extender.admission import EFFECTS, Constraint, Place, Requirement, Taint, Toleration
 from extender.cluster.requests import DEVICES_AT_MOST
 from extender.placement import CPU, GPU, MEMORY, WHOLE_DEVICE_MILLI
 from training.workloads.arrivals import DAY_SECONDS, FloatArray
 from training.workloads.assembly import PODS_PER_NODE, NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
 from training.workloads.base import BASE_RESOURCES, RESOURCES_AT_MOST, Population
-from training.workloads.constraints import EFFECTS, Constraint, Place, Requirement, Taint, Toleration, admitted_nodes
+from training.workloads.constraints import admitted_nodes
 from training.workloads.tables import LARGEST, Row, TraceError, read_table
 
 NODE_FILE, POD_FILE = "nodes.csv", "pods.csv"

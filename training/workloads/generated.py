@@ -16,11 +16,12 @@ import numpy as np
 from pydantic import Field
 from scipy.stats import norm
 
+from extender.admission import Constraint, Place, Requirement, Taint, Toleration
 from extender.placement import CPU, GPU, MEMORY, WHOLE_DEVICE_MILLI, IntArray
 from training.workloads.arrivals import FloatArray, Rhythm
 from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble
 from training.workloads.base import BASE_RESOURCES, CPU_AND_MEMORY, RESOURCES_AT_MOST, Population
-from training.workloads.constraints import Constraint, Place, Requirement, Taint, Toleration, admitted_nodes
+from training.workloads.constraints import admitted_nodes
 
 GIB = 1024**3
 CPU_STEP_MILLI = 100

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from extender import quantity
+from extender.admission import Place, constraint_of, place_of
 from extender.cluster import amounts, requests
 from extender.cluster.requests import RequestError
 from extender.placement import PodRequest
@@ -31,12 +32,11 @@ from extender.quantity import QuantityError
 from training.workloads.arrivals import DAY_SECONDS, FloatArray
 from training.workloads.assembly import PODS_PER_NODE, NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
 from training.workloads.base import BASE_RESOURCES, RESOURCES_AT_MOST, Population
-from training.workloads.constraints import NAME_FIELD, Constraint, Place, Requirement, Taint, Toleration, admitted_nodes
-from training.workloads.kubernetes_objects import RecordedNode, RecordedPod, SelectorTerm, read_objects
+from training.workloads.constraints import admitted_nodes
+from training.workloads.kubernetes_objects import RecordedNode, RecordedPod, read_objects
 from training.workloads.tables import LARGEST, TraceError
 
 NODE_FILE, POD_FILE = "nodes.json", "pods.json"
-UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", effect="NoSchedule")
 OWNERS_TIED_TO_A_NODE = frozenset({"DaemonSet", "Node"})  # a static pod's owner is its node
 PODS_RESOURCE = "pods"
 
@@ -62,7 +62,7 @@ def read_population(path: Path, prices: NodePrices | None = None) -> Population:
         raise TraceError(f"{path}: every pod belongs to a DaemonSet or is static: there is none to schedule")
     duration, running, unknown = durations(path, [pod for _, pod in arriving])
     wanted = [request_of(where, pod, resources) for where, pod in arriving]
-    of_pod, admitted = admitted_nodes([constraint_of(pod) for _, pod in arriving], places)
+    of_pod, admitted = admitted_nodes([constraint_of(pod.spec) for _, pod in arriving], places)
     population = assemble(
         f"{path}, {len(nodes)} nodes and {len(arriving)} pods as kubectl printed them, {running} of which still ran "
         f"and {unknown} of which have no known duration",
@@ -131,7 +131,7 @@ def node_columns(
         except QuantityError as error:
             raise TraceError(f"{where}: status.allocatable: {error}") from error
         pod_limit[row] = min(quantity.to_base(nano), LARGEST)
-        places.append(place_of(node))
+        places.append(place_of(node, requests.gpu_model(node.metadata.labels)))
     for where, pod in pods:
         row = rows.get(pod.spec.node_name or "", -1)
         if row >= 0 and is_tied_to_a_node(pod) and not requests.has_ended(pod):
@@ -141,39 +141,6 @@ def node_columns(
         np.maximum(allocatable, 0), devices, [place.model for place in places], np.maximum(pod_limit, 0)
     )
     return columns, places
-
-
-def place_of(node: RecordedNode) -> Place:
-    """What constraints look at."""
-    labels = node.metadata.labels or {}
-    taints = [Taint(taint.key, taint.value, taint.effect) for taint in node.spec.taints or ()]
-    if node.spec.unschedulable:
-        taints.append(UNSCHEDULABLE)
-    return Place(node.metadata.name, requests.gpu_model(labels), labels, tuple(taints))
-
-
-def constraint_of(pod: RecordedPod) -> Constraint:
-    """Where the pod may run: its node selector, required node affinity and tolerations."""
-    spec = pod.spec
-    selector = [Requirement(key, "In", (value,)) for key, value in sorted((spec.node_selector or {}).items())]
-    any_of = None
-    if spec.affinity and spec.affinity.node_affinity and spec.affinity.node_affinity.required:
-        any_of = tuple(group_of(term) for term in spec.affinity.node_affinity.required.node_selector_terms)
-    tolerations = tuple(
-        Toleration(given.key, given.operator, given.value, given.effect) for given in spec.tolerations or ()
-    )
-    return Constraint(frozenset(), tuple(selector), any_of, tolerations)
-
-
-def group_of(term: SelectorTerm) -> tuple[Requirement, ...]:
-    """The requirements of a term, those on fields beside those on labels."""
-    about_labels = [
-        Requirement(given.key, given.operator, tuple(given.values or ())) for given in term.match_expressions or ()
-    ]
-    about_name = [
-        Requirement(NAME_FIELD, given.operator, tuple(given.values or ())) for given in term.match_fields or ()
-    ]
-    return (*about_labels, *about_name)
 
 
 def is_tied_to_a_node(pod: RecordedPod) -> bool:

@@ -1,7 +1,7 @@
 """Nodes and pods of a real cluster with what a trace needs of them, and files full of these.
 
-The extender's own `wire` objects have what requests are made of; here they get times, owners, selectors and taints.
-`kubectl` makes a population of them. Source: k8s.io/api/core/v1/types.go.
+The extender's own `wire` objects have what requests are made of and where a pod may run; here they get times and
+owners. `kubectl` makes a population of them. Source: k8s.io/api/core/v1/types.go.
 """
 
 import json
@@ -34,56 +34,6 @@ class RecordedMeta(wire.ObjectMeta, rename="camel", gc=False):
     owner_references: list[OwnerReference] | None = None
 
 
-class SelectorRequirement(Struct, rename="camel", gc=False):
-    """v1.NodeSelectorRequirement."""
-
-    key: str
-    operator: str
-    values: list[str] | None = None
-
-
-class SelectorTerm(Struct, rename="camel", gc=False):
-    """v1.NodeSelectorTerm."""
-
-    match_expressions: list[SelectorRequirement] | None = None
-    match_fields: list[SelectorRequirement] | None = None
-
-
-class NodeSelector(Struct, rename="camel", gc=False):
-    """v1.NodeSelector."""
-
-    node_selector_terms: list[SelectorTerm]
-
-
-class NodeAffinity(Struct, rename={"required": "requiredDuringSchedulingIgnoredDuringExecution"}, gc=False):
-    """v1.NodeAffinity, without preferences."""
-
-    required: NodeSelector | None = None
-
-
-class Affinity(Struct, rename="camel", gc=False):
-    """v1.Affinity, without what is about other pods."""
-
-    node_affinity: NodeAffinity | None = None
-
-
-class PodToleration(Struct, rename="camel", gc=False):
-    """v1.Toleration."""
-
-    key: str = ""
-    operator: str = "Equal"
-    value: str = ""
-    effect: str = ""
-
-
-class RecordedPodSpec(wire.PodSpec, rename="camel", gc=False):
-    """v1.PodSpec with what says where the pod may run."""
-
-    node_selector: dict[str, str] | None = None
-    affinity: Affinity | None = None
-    tolerations: list[PodToleration] | None = None
-
-
 class Terminated(Struct, rename="camel", gc=False):
     """v1.ContainerStateTerminated."""
 
@@ -109,34 +59,17 @@ class RecordedPodStatus(wire.PodStatus, rename="camel", gc=False):
     container_statuses: list[RecordedContainerStatus] | None = None
 
 
-class RecordedPod(wire.Pod, rename="camel", gc=False):
+class RecordedPod(wire.WatchedPod, rename="camel", gc=False):
     """v1.Pod as it was recorded."""
 
     metadata: RecordedMeta = field(default_factory=RecordedMeta)
-    spec: RecordedPodSpec = field(default_factory=RecordedPodSpec)
     status: RecordedPodStatus = field(default_factory=RecordedPodStatus)
-
-
-class NodeTaint(Struct, rename="camel", gc=False):
-    """v1.Taint."""
-
-    key: str
-    effect: str
-    value: str = ""
-
-
-class NodeSpec(Struct, rename="camel", gc=False):
-    """v1.NodeSpec."""
-
-    taints: list[NodeTaint] | None = None
-    unschedulable: bool = False
 
 
 class RecordedNode(wire.Node, rename="camel", gc=False):
     """v1.Node as it was recorded."""
 
     metadata: RecordedMeta = field(default_factory=RecordedMeta)
-    spec: NodeSpec = field(default_factory=NodeSpec)
 
 
 class RecordedList(Struct, rename="camel", gc=False):
