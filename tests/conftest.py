@@ -30,3 +30,17 @@ def openb_traces() -> Path:
     if folder is None:
         unavailable(f"no openb traces: set {TRACES_VARIABLE} or put them at ../shared/traces (see the README)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """The folder with the binaries of a control plane, of the version of Kubernetes that is asked for, and helm."""
+    from tests.cluster.tools.build import DEFAULT_KUBERNETES, ToolchainError, tools_directory
+
+    try:
+        directory = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))
+    except ToolchainError as error:
+        unavailable(str(error))
+    if not directory.is_dir():
+        unavailable("the control plane is not built; run `make cluster-tools`")
+    return directory

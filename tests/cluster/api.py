@@ -59,6 +59,14 @@ class Api:
         namespace = document["metadata"].get("namespace", "default")
         return self._answer("POST", _COLLECTIONS[document["kind"]].format(namespace=namespace), document)
 
+    def apply(self, path: str, document: Document, dry_run: bool = False) -> Document:
+        """Create an object of any kind under a path; unknown fields are refused, with `dry_run` it is only checked."""
+        return self._answer("POST", f"{path}?fieldValidation=Strict{'&dryRun=All' if dry_run else ''}", document)
+
+    def patch(self, path: str, change: Document) -> Document:
+        """Change an object, by a merge patch."""
+        return self._answer("PATCH", path, change, "application/merge-patch+json")
+
     def create_all(self, manifest: Path) -> None:
         """Create every object of a manifest."""
         for document in load_documents(manifest):
@@ -98,8 +106,10 @@ class Api:
         except httpx.TransportError:
             return False
 
-    def _answer(self, method: str, path: str, body: Document | None = None) -> Document:
-        response = self._client.request(method, path, json=body)
+    def _answer(
+        self, method: str, path: str, body: Document | None = None, content_type: str = "application/json"
+    ) -> Document:
+        response = self._client.request(method, path, json=body, headers={"Content-Type": content_type})
         if response.is_error:
             message = response.json().get("message", response.text)
             raise AssertionError(f"{method} {path} was answered {response.status_code}: {message}")

@@ -7,8 +7,8 @@ E2E_POLICY := $(or $(STOWAGE_E2E_POLICY),$(wildcard runs/quickstart/policy.onnx)
 cluster-tools: $(VENV_STAMP) ## Build kube-apiserver, kube-scheduler, etcd, KWOK and Helm (needs Go, minutes the first time)
 	@$(PYTHON) tests/cluster/tools/build.py --kubernetes $(KUBERNETES)
 
-e2e: cluster-tools $(E2E_POLICY) ## Let a policy place pods through a real kube-scheduler
-	STOWAGE_KUBERNETES=$(KUBERNETES) STOWAGE_E2E_POLICY=$(E2E_POLICY) $(PYTHON) -m pytest -m cluster tests/cluster
+e2e: cluster-tools $(E2E_POLICY) ## Place pods by a policy through a real kube-scheduler; install the chart in a real API server
+	STOWAGE_KUBERNETES=$(KUBERNETES) STOWAGE_E2E_POLICY=$(E2E_POLICY) $(PYTHON) -m pytest -m cluster tests/cluster tests/chart
 
 runs/e2e/policy.onnx: | $(VENV_STAMP)
 	$(PYTHON) -m training.run experiment=e2e

@@ -8,24 +8,11 @@ import pytest
 
 from tests.cluster.extender_process import ExtenderProcess
 from tests.cluster.testbed import ROOT, Testbed, run_testbed
-from tests.cluster.tools.build import DEFAULT_KUBERNETES, ToolchainError, tools_directory
 from tests.conftest import unavailable
 
 NODES = {"general": 100, "gpu-shared": 70, "gpu-whole": 30}
 LOG_TAIL_LINES = 15
 LOG_LINE_CHARACTERS = 400
-
-
-@pytest.fixture(scope="session")
-def tools() -> Path:
-    """The folder with the control plane's binaries."""
-    try:
-        directory = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))
-    except ToolchainError as error:
-        unavailable(str(error))
-    if not directory.is_dir():
-        unavailable("the control plane is not built; run `make cluster-tools`")
-    return directory
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Build the programs of a control plane from Go modules, where no container image can be had.
 
     python tests/cluster/tools/build.py                    build what is missing, print the folder
+    python tests/cluster/tools/build.py --kind             the same for the programs that only a kind cluster needs
     python tests/cluster/tools/build.py --print-directory  print the folder only
 
 Each program has a folder here with a go.mod that names it as a `tool` and a go.sum that pins what it is made of;
@@ -62,18 +63,38 @@ def tools(kubernetes: str) -> list[Tool]:
     ]
 
 
-def tools_directory(kubernetes: str = DEFAULT_KUBERNETES) -> Path:
+def kind_tools(kubernetes: str) -> list[Tool]:
+    """The further programs of a kind cluster: those of its nodes, and the ones that make and drive it.
+
+    Args:
+        kubernetes: minor version; its recipe has to name the programs of a node as well.
+    """
+    recipe = f"kubernetes/{kubernetes}"
+    of_nodes = ("kubelet", "kube-controller-manager", "kube-proxy", "kubeadm", "kubectl")
+    return [
+        *(Tool(name, recipe, f"k8s.io/kubernetes/cmd/{name}") for name in of_nodes),
+        Tool("coredns", "coredns", "github.com/coredns/coredns"),
+        Tool("kind", "kind", "sigs.k8s.io/kind"),
+    ]
+
+
+def tools_directory(kubernetes: str = DEFAULT_KUBERNETES, kind: bool = False) -> Path:
     """The folder where the binaries are, or will be once they are built.
+
+    Args:
+        kubernetes: minor version.
+        kind: whether the programs are meant that only a kind cluster needs.
 
     Raises:
         ToolchainError: there is no Go, or none that the recipes can be built with.
     """
+    chosen = kind_tools(kubernetes) if kind else tools(kubernetes)
     digest = hashlib.sha256(go_version(kubernetes).encode())
-    for recipe in sorted({tool.recipe for tool in tools(kubernetes)}):
+    for recipe in sorted({tool.recipe for tool in chosen}):
         for name in ("go.mod", "go.sum"):
             digest.update((RECIPES / recipe / name).read_bytes())
     digest.update(Path(__file__).read_bytes())
-    return cache_directory() / "cluster-tools" / digest.hexdigest()[:16] / "bin"
+    return cache_directory() / ("kind-tools" if kind else "cluster-tools") / digest.hexdigest()[:16] / "bin"
 
 
 def cache_directory() -> Path:
@@ -125,25 +146,30 @@ def version_flags(recipe: Path) -> list[str]:
     return [f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items()]
 
 
-def build_all(kubernetes: str) -> Path:
+def build_all(kubernetes: str, kind: bool = False) -> Path:
     """Build what is missing; whoever finds the folder finds all of it, for it appears under its name once complete.
+
+    Args:
+        kubernetes: minor version.
+        kind: whether to build the programs that only a kind cluster needs.
 
     Returns:
         The folder with the binaries.
     """
-    directory = tools_directory(kubernetes)
+    directory = tools_directory(kubernetes, kind)
     if directory.is_dir():
         return directory
+    chosen = kind_tools(kubernetes) if kind else tools(kubernetes)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bin-unfinished-", dir=directory.parent) as unfinished:
-        for tool in tools(kubernetes):
-            print(f"{tool.name:16}", end="", flush=True)
+        for tool in chosen:
+            print(f"{tool.name:24}", end="", flush=True)
             started = time.monotonic()
             build(tool, Path(unfinished))
             print(f"built in {time.monotonic() - started:.0f} s", flush=True)
         finished = Path(unfinished) / "finished"
         finished.mkdir(mode=0o755)
-        for tool in tools(kubernetes):
+        for tool in chosen:
             (Path(unfinished) / tool.name).rename(finished / tool.name)
         try:
             finished.rename(directory)
@@ -159,11 +185,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the programs of a control plane from Go modules.")
     versions = sorted(path.name for path in (RECIPES / "kubernetes").iterdir())
     parser.add_argument("--kubernetes", choices=versions, default=DEFAULT_KUBERNETES, help="minor version")
+    parser.add_argument("--kind", action="store_true", help="the programs that only a kind cluster needs")
     parser.add_argument("--print-directory", action="store_true", help="print where the binaries are; build nothing")
     arguments = parser.parse_args()
     try:
         directory = tools_directory if arguments.print_directory else build_all
-        print(directory(arguments.kubernetes))
+        print(directory(arguments.kubernetes, arguments.kind))
     except ToolchainError as error:
         print(f"cluster-tools: {error}", file=sys.stderr)
         return 2

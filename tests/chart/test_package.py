@@ -1,0 +1,102 @@
+"""The chart as a package, and what the schema of its values refuses."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.rendering import ROOT, HelmError, render, run_helm
+
+pytestmark = pytest.mark.cluster
+
+
+def test_lint_finds_nothing(helm: Path) -> None:
+    run_helm(helm, "lint", "--strict", ROOT)
+
+
+def test_the_package_holds_the_chart_and_nothing_else(helm: Path, tmp_path: Path) -> None:
+    run_helm(helm, "package", ROOT, "--destination", tmp_path)
+    (package,) = tmp_path.iterdir()
+    with tarfile.open(package) as archive:
+        names = {name.removeprefix("stowage/") for name in archive.getnames()}
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "templates").rglob("*") if path.is_file()}
+    assert names == {"Chart.yaml", "README.md", "values.yaml", "values.schema.json"} | templates
+
+
+def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value, by its path."""
+    for name, value in values.items():
+        yield (*path, name), value
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, name))
+
+
+def property_at(schema: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """What the schema says of a value; empty where it says nothing of its own."""
+    for name in path:
+        if "$ref" in schema:
+            schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+        schema = schema.get("properties", {}).get(name) or schema.get("additionalProperties", {})
+    return schema
+
+
+SCHEMA = json.loads((ROOT / "values.schema.json").read_text())
+VALUES = list(leaves(yaml.safe_load((ROOT / "values.yaml").read_text())))
+
+
+@pytest.mark.parametrize("path", [path for path, _ in VALUES], ids=".".join)
+def test_the_schema_knows_every_value(path: tuple[str, ...]) -> None:
+    assert property_at(SCHEMA, path)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, _ in VALUES if path[-2:-1] not in [("requests",), ("limits",)]], ids=".".join
+)
+def test_a_misspelt_value_is_refused(helm: Path, path: tuple[str, ...]) -> None:
+    misspelt = ".".join([*path[:-1], f"{path[-1]}x"])
+    with pytest.raises(HelmError, match="additional properties"):
+        render(helm, {misspelt: 1})
+
+
+@pytest.mark.parametrize(("path", "value"), VALUES, ids=[".".join(path) for path, _ in VALUES])
+def test_a_value_of_another_type_is_refused(helm: Path, path: tuple[str, ...], value: object) -> None:
+    wrong: object = [1] if isinstance(value, dict) else {"a": 1}
+    with pytest.raises(HelmError, match=r"values don't meet the specifications"):
+        render(helm, {".".join(path): wrong})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("policy.name", "packing"),
+        ("policy.name", "policy.onnx"),
+        ("policy.from", {"configMap": {"name": "p"}}),
+        ("policy.from", {"configMap": {"name": "p", "key": "../p"}}),
+        ("policy.from", {"configMap": {"name": "p", "key": "k"}, "secret": {"name": "p", "key": "k"}}),
+        ("policy.from", {"hostPath": {"path": "/x"}}),
+        ("extender.scoring", {"resource": []}),
+        ("extender.assumeTtl", 0),
+        ("extender.logLevel", "verbose"),
+        ("extender.extraArgs", ["host=1"]),
+        ("extender.resources.limits", {"memory": "1gb"}),
+        ("scheduler.percentageOfNodesToScore", 0),
+        ("scheduler.percentageOfNodesToScore", 101),
+        ("scheduler.percentageOfNodesToScore", "50"),
+        ("scheduler.weight", 0),
+        ("scheduler.timeout", "1"),
+        ("replicas", -1),
+        ("replicas", 1.5),
+        ("image.pullPolicy", "Sometimes"),
+        ("podDisruptionBudget.maxUnavailable", "150%"),
+        ("runAsUser", 0),
+        ("tolerations", [{"ky": "x"}]),
+        ("topologySpread.whenUnsatisfiable", "Never"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(helm: Path, path: str, value: object) -> None:
+    with pytest.raises(HelmError, match=r"values don't meet the specifications"):
+        render(helm, {path: value})

@@ -1,0 +1,219 @@
+"""What each value of the chart does to the objects of a release."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from extender.settings import Settings
+from tests.chart.rendering import ROOT, HelmError, flags, render
+
+pytestmark = pytest.mark.cluster
+
+
+def test_by_default_kube_scheduler_has_the_extender_as_a_native_sidecar_on_loopback(helm: Path) -> None:
+    rendered = render(helm)
+    pod = rendered.pod()
+    assert [container["name"] for container in pod["initContainers"]] == ["extender"]
+    assert pod["initContainers"][0]["restartPolicy"] == "Always"
+    assert [container["name"] for container in pod["containers"]] == ["kube-scheduler"]
+    assert flags(rendered.extender())["--host"] == "127.0.0.1"
+    assert rendered.all("Service") == []
+
+
+def test_the_scheduler_is_configured_as_the_manifest_is(helm: Path) -> None:
+    committed = yaml.safe_load((ROOT / "manifests" / "kube-scheduler" / "configuration.yaml").read_text())
+    rendered = render(helm).scheduler_configuration()
+    committed["leaderElection"]["resourceNamespace"] = "scheduling"
+    assert rendered == committed
+
+
+def test_the_lease_that_is_made_is_the_one_that_is_led_by(helm: Path) -> None:
+    rendered = render(helm, release="other")
+    lease = rendered.one("Lease")["metadata"]
+    election = rendered.scheduler_configuration()["leaderElection"]
+    assert (lease["namespace"], lease["name"]) == (election["resourceNamespace"], election["resourceName"])
+    (rule,) = rendered.one("Role")["rules"]
+    assert rule["resourceNames"] == [lease["name"]]
+
+
+def test_kube_scheduler_has_the_version_of_the_cluster(helm: Path) -> None:
+    rendered = render(helm, None, "--kube-version=v1.36.1-gke.1234")
+    assert rendered.scheduler()["image"] == "registry.k8s.io/kube-scheduler:v1.36.1"
+
+
+def test_an_old_cluster_is_refused(helm: Path) -> None:
+    with pytest.raises(HelmError, match=r"incompatible with Kubernetes v1\.32\.0"):
+        render(helm, None, "--kube-version=v1.32.0")
+
+
+def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
+    rendered = render(helm, {"extender.scoring": {"resources": [{"name": "cpu"}]}})
+    names = {flag.removeprefix("--").replace("-", "_") for flag in flags(rendered.extender())}
+    assert names <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "flag", "expected"),
+    [
+        ("policy.name", "heuristic:fgd", "--policy", "heuristic:fgd"),
+        ("extender.fallback", "best-fit", "--fallback", "best-fit"),
+        ("extender.assumeTtl", 12.5, "--assume-ttl", "12.5"),
+        ("extender.logLevel", "debug", "--log-level", "debug"),
+        ("extender.extraArgs", ["--watch-read-timeout=300"], "--watch-read-timeout", "300"),
+        ("metrics.enabled", True, "--host", "0.0.0.0"),
+    ],
+)
+def test_a_value_becomes_the_extenders_flag(helm: Path, value: str, given: object, flag: str, expected: str) -> None:
+    assert flags(render(helm, {value: given}).extender())[flag] == expected
+
+
+def test_scoring_is_handed_over_as_json(helm: Path) -> None:
+    scoring = {"resources": [{"name": "cpu", "weight": 1}, {"name": "nvidia.com/gpu", "weight": 5}]}
+    rendered = render(helm, {"extender.scoring": scoring})
+    assert json.loads(flags(rendered.extender())["--scoring"]) == scoring
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "file", "volume"),
+    [
+        ("configMap", {"name": "p", "key": "a.onnx"}, "a.onnx", {"configMap": {"name": "p"}}),
+        ("secret", {"name": "p", "key": "a.onnx"}, "a.onnx", {"secret": {"secretName": "p"}}),
+        (
+            "persistentVolumeClaim",
+            {"claimName": "p", "path": "x/a.onnx"},
+            "x/a.onnx",
+            {"persistentVolumeClaim": {"claimName": "p", "readOnly": True}},
+        ),
+        (
+            "image",
+            {"reference": "example/p:1", "path": "a.onnx"},
+            "a.onnx",
+            {"image": {"reference": "example/p:1", "pullPolicy": "IfNotPresent"}},
+        ),
+    ],
+)
+def test_a_policy_file_is_mounted_and_served(
+    helm: Path, source: str, given: dict[str, str], file: str, volume: dict[str, object]
+) -> None:
+    rendered = render(helm, {f"policy.from.{source}": given})
+    extender = rendered.extender()
+    (mount,) = [mount for mount in extender["volumeMounts"] if mount["name"] == "policy"]
+    assert mount["readOnly"]
+    assert flags(extender)["--policy"] == f"{mount['mountPath']}/{file}"
+    assert {"name": "policy"} | volume in rendered.pod()["volumes"]
+
+
+def test_what_kube_scheduler_is_told(helm: Path) -> None:
+    values = {
+        "scheduler.name": "gpu",
+        "scheduler.percentageOfNodesToScore": 50,
+        "scheduler.weight": 3,
+        "scheduler.timeout": "500ms",
+        "scheduler.verbosity": 4,
+        "scheduler.extraArgs": ["--kube-api-qps=200"],
+        "scheduler.image.tag": "v1.36.9",
+    }
+    rendered = render(helm, values)
+    (profile,) = rendered.scheduler_configuration()["profiles"]
+    (extender,) = rendered.scheduler_configuration()["extenders"]
+    assert (profile["schedulerName"], profile["percentageOfNodesToScore"]) == ("gpu", 50)
+    assert (extender["weight"], extender["httpTimeout"]) == (3, "500ms")
+    assert flags(rendered.scheduler()).items() >= {"--v": "4", "--kube-api-qps": "200"}.items()
+    assert rendered.scheduler()["image"].endswith(":v1.36.9")
+
+
+def test_another_configuration_restarts_the_pods(helm: Path) -> None:
+    annotations = [
+        render(helm, values).one("Deployment")["spec"]["template"]["metadata"]["annotations"]
+        for values in ({}, {"scheduler.weight": 2})
+    ]
+    assert annotations[0] != annotations[1]
+
+
+def test_metrics_get_a_service_and_a_monitor_that_find_the_port(helm: Path) -> None:
+    rendered = render(
+        helm, {"metrics": {"enabled": True, "serviceMonitor": {"enabled": True, "labels": {"team": "gpu"}}}}
+    )
+    service, monitor = rendered.one("Service"), rendered.one("ServiceMonitor")
+    pod_labels = rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    (port,) = service["spec"]["ports"]
+    assert service["spec"]["selector"].items() <= pod_labels.items()
+    assert port["targetPort"] in [port["name"] for port in rendered.extender()["ports"]]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] == [port["name"]]
+    assert monitor["metadata"]["labels"]["team"] == "gpu"
+
+
+def test_a_monitor_without_metrics_is_refused(helm: Path) -> None:
+    with pytest.raises(HelmError, match=r"metrics\.serviceMonitor\.enabled needs metrics\.enabled"):
+        render(helm, {"metrics.serviceMonitor.enabled": True})
+
+
+def test_a_network_policy_lets_in_who_is_named_and_nobody_by_default(helm: Path) -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}
+    closed = render(helm, {"networkPolicy.enabled": True}).one("NetworkPolicy")["spec"]
+    assert closed["ingress"] == []
+    assert closed["policyTypes"] == ["Ingress"]
+    opened = render(helm, {"networkPolicy": {"enabled": True, "metricsFrom": [peer]}, "metrics.enabled": True})
+    (rule,) = opened.one("NetworkPolicy")["spec"]["ingress"]
+    assert rule["from"] == [peer]
+    assert [port["port"] for port in rule["ports"]] == ["metrics", "https"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("podDisruptionBudget.enabled", "PodDisruptionBudget"), ("serviceAccount.create", "ServiceAccount")],
+)
+def test_what_is_turned_off_is_not_there(helm: Path, value: str, kind: str) -> None:
+    others = {"serviceAccount.name": "given"}
+    assert render(helm).one(kind)
+    rendered = render(helm, {value: False} | others)
+    assert [document for document in rendered.all(kind) if "test" not in document["metadata"]["name"]] == []
+    assert rendered.pod()["serviceAccountName"] == "given"
+
+
+def test_a_service_account_that_is_not_made_has_to_be_named(helm: Path) -> None:
+    with pytest.raises(HelmError, match=r"serviceAccount\.name is missing"):
+        render(helm, {"serviceAccount.create": False})
+
+
+def test_where_the_pods_go(helm: Path) -> None:
+    values = {
+        "replicas": 3,
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"role": "control"},
+        "tolerations": [{"key": "control", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {}},
+        "topologySpread.whenUnsatisfiable": "DoNotSchedule",
+        "podLabels": {"team": "gpu"},
+        "podAnnotations": {"note": "x"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "podDisruptionBudget.maxUnavailable": "50%",
+        "terminationGracePeriodSeconds": 7,
+    }
+    rendered = render(helm, values)
+    deployment, pod = rendered.one("Deployment")["spec"], rendered.pod()
+    assert deployment["replicas"] == 3
+    for name in ("priorityClassName", "nodeSelector", "tolerations", "imagePullSecrets"):
+        assert pod[name] == values[name]
+    assert pod["affinity"] == {"nodeAffinity": {}}
+    assert pod["terminationGracePeriodSeconds"] == 7
+    assert pod["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "DoNotSchedule"
+    assert deployment["template"]["metadata"]["labels"]["team"] == "gpu"
+    assert deployment["template"]["metadata"]["annotations"]["note"] == "x"
+    assert rendered.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == "50%"
+    assert "topologySpreadConstraints" not in render(helm, {"topologySpread.enabled": False}).pod()
+
+
+def test_names_follow_the_release_and_can_be_given(helm: Path) -> None:
+    assert render(helm, release="a").one("Deployment")["metadata"]["name"] == "a-stowage"
+    assert render(helm, {"fullnameOverride": "mine"}).one("Deployment")["metadata"]["name"] == "mine"
+    assert render(helm, {"nameOverride": "x"}).one("Deployment")["metadata"]["name"] == "stowage-x"
+
+
+def test_no_user_is_set_where_the_cluster_chooses_it(helm: Path) -> None:
+    security = render(helm, {"runAsUser": None}).pod()["securityContext"]
+    assert "runAsUser" not in security
+    assert security["runAsNonRoot"] is True
