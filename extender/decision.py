@@ -1,12 +1,13 @@
 """From a pod and the nodes it may go to, to a ranking that kube-scheduler cannot misread.
 
-Candidates are scored by the first policy of a ladder that gives a usable answer; a node counts with its best candidate.
+Candidates are scored by the first policy of a ladder that gives a usable answer in time; a node counts with its best
+candidate.
 kube-scheduler knows eleven levels and picks at random among equals, so the floats become ranks: the best node alone
-at 10, the next nine below it, the rest left out (a host left out counts 0). Nothing here does I/O, keeps time or
-changes the state; `server.scoring` asks, and assumes what came out on top.
+at 10, the next nine below it, the rest left out (a host left out counts 0). Nothing here does I/O or changes the
+state; `server.scoring` asks, and assumes what came out on top.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -18,10 +19,11 @@ from extender.placement import (
     Candidates,
     IntArray,
     PodRequest,
-    list_candidates,
     shares_device,
 )
-from extender.policies.base import Policy, PolicyError, ScoreArray
+from extender.policies.base import NodeView, PolicyError, Rater, ScoreArray
+from extender.policies.breaker import Breaker
+from extender.policies.worker import DeadlineError
 
 MAX_PRIORITY = 10  # MaxExtenderPriority, k8s.io/kube-scheduler/extender/v1/types.go
 RANKED_AT_MOST = 10
@@ -35,8 +37,9 @@ class Rung(StrEnum):
     """What an answer came from."""
 
     POLICY = "policy"
-    HEURISTIC = "heuristic"  # the policy failed
+    HEURISTIC = "heuristic"  # the policy failed, or took too long
     NEUTRAL = "neutral"  # everything failed: no opinion, kube-scheduler decides alone
+    STALE = "stale"  # no opinion, because the API server has not been heard of for too long
     NONE_FEASIBLE = "none_feasible"  # no opinion, because the pod fits none of the nodes in our books
     REQUEST_REFUSED = "request_refused"  # no opinion on a pod whose GPU request makes no sense
     NOT_READY = "not_ready"  # no opinion before nodes and pods have been listed
@@ -58,6 +61,52 @@ class Ranking(NamedTuple):
     priorities: IntArray
 
 
+class FailureKind(StrEnum):
+    """Why a policy gave no usable scores."""
+
+    ERROR = "error"  # it raised, or its scores cannot be ranked
+    DEADLINE = "deadline"  # it took too long, or no time was left for it
+    BREAKER = "breaker"  # it was not asked, because it failed too often
+
+
+class Failure(NamedTuple):
+    """A policy that gave no usable scores; `reason` is for people."""
+
+    rung: Rung
+    kind: FailureKind
+    reason: str
+
+
+class Step(NamedTuple):
+    """One policy of the ladder.
+
+    Attributes:
+        rung: what its answers count under.
+        rater: the policy.
+        breaker: opens when it fails several times in a row; None: it is always asked.
+        share: of the deadline, after which its scores are too late; what is left is for the steps below.
+    """
+
+    rung: Rung
+    rater: Rater
+    breaker: Breaker | None = None
+    share: float = 1.0
+
+
+class Deadline(NamedTuple):
+    """When an answer is due.
+
+    Attributes:
+        started: when the request was complete, by `clock`.
+        seconds: how long the answer may take.
+        clock: `time.perf_counter`, or what takes its place in tests.
+    """
+
+    started: float
+    seconds: float
+    clock: Callable[[], float]
+
+
 class Decision(NamedTuple):
     """An answer and where it came from.
 
@@ -65,13 +114,13 @@ class Decision(NamedTuple):
         ranking: empty for an answer without opinion.
         rung: what gave it.
         candidates: how many candidates were scored.
-        failures: the policies that failed on the way, in their order, as "name: error: reason".
+        failures: the policies that failed on the way, in their order.
     """
 
     ranking: Ranking
     rung: Rung
     candidates: int
-    failures: tuple[str, ...]
+    failures: tuple[Failure, ...]
 
 
 NO_RANKING = Ranking(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64))
@@ -117,30 +166,47 @@ def rank(scores: ScoreArray, candidates: Candidates) -> Ranking:
     return Ranking(candidates.rows[best], candidates.devices[best], scores[best], priorities)
 
 
-def decide(state: ClusterState, ladder: Sequence[tuple[Rung, Policy]], pod: PodRequest, rows: IntArray) -> Decision:
+def decide(
+    state: ClusterState, ladder: Sequence[Step], pod: PodRequest, rows: IntArray, deadline: Deadline
+) -> Decision:
     """Rank the nodes for the pod by the first policy of the ladder that does not fail.
 
     Args:
-        ladder: policies, best first, each with the rung that its answers count under.
+        state: the cluster.
+        ladder: policies, best first.
+        pod: to be placed.
         rows: (n,) int64, the nodes asked about, without `UNKNOWN_ROW`.
+        deadline: when the answer is due.
     """
-    nodes = state.nodes
-    devices = nodes.device_free.shape[1] if shares_device(pod) else 1
-    candidates = list_candidates(nodes, pod, rows, rows.shape[0] * max(devices, 1))
-    count = int(candidates.rows.shape[0])
-    if count == 0:
-        return Decision(NO_RANKING, Rung.NONE_FEASIBLE, 0, ())
-    failures: list[str] = []
-    for rung, policy in ladder:
+    view = NodeView(state.nodes, state.generation)
+    failures: list[Failure] = []
+    for step in ladder:
+        until = deadline.started + step.share * deadline.seconds
+        name = step.rater.name
+        if step.breaker is not None and not step.breaker.admits():
+            failures.append(Failure(step.rung, FailureKind.BREAKER, f"{name}: not asked, it failed too often"))
+            continue
+        if deadline.clock() >= until:
+            failures.append(Failure(step.rung, FailureKind.DEADLINE, f"{name}: no time was left for it"))
+            continue
         try:
-            ranking = rank(policy.scores(nodes, pod, candidates), candidates)
+            candidates, scores = step.rater.rate(view, pod, rows, until)
+            count = int(candidates.rows.shape[0])
+            if count == 0:
+                return Decision(NO_RANKING, Rung.NONE_FEASIBLE, 0, tuple(failures))
+            ranking = rank(scores, candidates)
         except Exception as error:
             # A policy is data from outside, and what ONNX Runtime raises has no base but Exception. The pod gets its
             # answer from the next rung; the failure is named here, counted and logged by `server.scoring`.
-            failures.append(f"{policy.name}: {type(error).__name__}: {error}")
+            kind = FailureKind.DEADLINE if isinstance(error, DeadlineError) else FailureKind.ERROR
+            failures.append(Failure(step.rung, kind, f"{name}: {type(error).__name__}: {error}"))
+            if step.breaker is not None:
+                step.breaker.failed()
         else:
-            return Decision(ranking, rung, count, tuple(failures))
-    return Decision(NO_RANKING, Rung.NEUTRAL, count, tuple(failures))
+            if step.breaker is not None:
+                step.breaker.succeeded()
+            return Decision(ranking, step.rung, count, tuple(failures))
+    return Decision(NO_RANKING, Rung.NEUTRAL, 0, tuple(failures))
 
 
 def lacking_devices(state: ClusterState, pod: PodRequest, rows: IntArray) -> BoolArray:

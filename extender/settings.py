@@ -60,6 +60,24 @@ class Settings(BaseSettings):
         gt=0,
         description="seconds that a pod counts on the node ranked first without the watch confirming it",
     )
+    deadline: float = Field(
+        default=0.05,
+        gt=0,
+        description="seconds from a complete request to its answer; what the policy has not scored after four fifths "
+        "of it is ranked by the fallback, and without opinion when that is too late as well",
+    )
+    breaker_failures: int = Field(
+        default=3, ge=1, description="failures of the policy in a row after which it is not asked for a while"
+    )
+    breaker_pause: float = Field(
+        default=10.0, gt=0, description="seconds until a policy that failed too often is tried again"
+    )
+    staleness_limit: float = Field(
+        default=180.0,
+        gt=0,
+        description="seconds without a word from the API server after which answers carry no opinion; it sends a "
+        "bookmark a minute",
+    )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1024, description="largest request body; a larger one is answered with 413"
     )

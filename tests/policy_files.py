@@ -1,4 +1,9 @@
-"""Policy files for tests, made without training: a graph that weighs the features, with metadata to go with it."""
+"""Policy files for tests, made without training: a graph that weighs the features, with metadata to go with it.
+
+`trap_file` makes some that load like any other and go wrong on real nodes only.
+"""
+
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -68,5 +73,77 @@ def policy_file(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     helper.set_model_props(model, metadata_of().to_properties() if properties is None else properties)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def trap_file(trap: Literal["hang", "huge-hang", "raise", "nan"]) -> bytes:
+    """A file that scores candidates whose features are all 0, as when it is loaded, and none other.
+
+    Args:
+        trap: what it does instead of scoring: a loop without end, one operation without end, an error, not a number.
+    """
+    nodes = [
+        helper.make_node("ReduceMax", ["candidates"], ["most"], keepdims=0),
+        helper.make_node("ReduceSum", ["candidates", "columns"], ["sums"], keepdims=0),
+    ]
+    constants = [numpy_helper.from_array(np.array([1]), "columns")]
+
+    def constant(name: str, value: np.ndarray) -> str:
+        constants.append(numpy_helper.from_array(value, name))
+        return name
+
+    def whole(factor: float) -> str:
+        """Some large whole number where `most` is not 0."""
+        nodes.append(helper.make_node("Mul", ["most", constant("factor", np.float32(factor))], ["scaled"]))
+        nodes.append(helper.make_node("Cast", ["scaled"], ["whole"], to=TensorProto.INT64))
+        return "whole"
+
+    if trap == "hang":
+        body = helper.make_graph(
+            [
+                helper.make_node("Identity", ["goes_on"], ["still_goes_on"]),
+                helper.make_node("Sin", ["value"], ["next"]),
+            ],
+            "body",
+            [
+                helper.make_tensor_value_info("number", TensorProto.INT64, []),
+                helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("value", TensorProto.FLOAT, ["N"]),
+            ],
+            [
+                helper.make_tensor_value_info("still_goes_on", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("next", TensorProto.FLOAT, ["N"]),
+            ],
+        )
+        count = whole(1e12)
+        nodes.append(helper.make_node("Loop", [count, constant("true", np.array(True)), "sums"], ["scores"], body=body))
+    elif trap == "huge-hang":
+        # One product of two matrices that takes hours: nothing in between at which it could be told to end.
+        count = whole(20_000.0)
+        nodes += [
+            helper.make_node("Unsqueeze", [count, constant("first", np.array([0]))], ["length"]),
+            helper.make_node("Concat", ["length", "length"], ["shape"], axis=0),
+            helper.make_node("ConstantOfShape", ["shape"], ["matrix"]),
+            helper.make_node("MatMul", ["matrix", "matrix"], ["product"]),
+            helper.make_node("ReduceSum", ["product"], ["total"], keepdims=0),
+            helper.make_node("Add", ["sums", "total"], ["scores"]),
+        ]
+    elif trap == "raise":
+        nodes += [
+            helper.make_node("Gather", [constant("table", np.zeros(1, np.float32)), whole(1e6)], ["found"]),
+            helper.make_node("Add", ["sums", "found"], ["scores"]),
+        ]
+    else:
+        nodes += [helper.make_node("Neg", ["sums"], ["negative"]), helper.make_node("Sqrt", ["negative"], ["scores"])]
+    graph = helper.make_graph(
+        nodes,
+        "trap",
+        [helper.make_tensor_value_info("candidates", TensorProto.FLOAT, ["N", FEATURES])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N"])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, metadata_of().to_properties())
     onnx.checker.check_model(model)
     return model.SerializeToString()

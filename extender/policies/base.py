@@ -5,12 +5,12 @@ and the evaluation can put any of them in the other's place. Scores are floats; 
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extender.placement import Candidates, NodeArrays, PodRequest
+from extender.placement import Candidates, IntArray, NodeArrays, PodRequest
 
 ScoreArray = NDArray[np.float32] | NDArray[np.float64]
 
@@ -39,6 +39,50 @@ class ModelAware(Policy, Protocol):
         Args:
             models: names, in the order of the numbers; the empty name stands for a model that is not known.
         """
+        ...
+
+
+class NodeView(NamedTuple):
+    """The nodes as they are now, and how often each has changed.
+
+    Attributes:
+        nodes: N rows.
+        generation: (N,) or longer, int64; another number where a row changed.
+    """
+
+    nodes: NodeArrays
+    generation: IntArray
+
+
+class Scored(NamedTuple):
+    """Where a pod fits, and how good that is; `scores` has one entry per candidate."""
+
+    candidates: Candidates
+    scores: ScoreArray
+
+
+class Rater(Protocol):
+    """Finds the candidates of a pod and scores them in time: a policy as it is served."""
+
+    name: str
+
+    def rate(self, view: NodeView, pod: PodRequest, rows: IntArray, until: float) -> Scored:
+        """Score the candidates on these rows, as `placement.list_candidates` lists them.
+
+        Args:
+            view: all nodes.
+            pod: to be placed.
+            rows: (n,) int64, the nodes to look at.
+            until: `time.perf_counter()` at which the scores are of no use any more.
+
+        Raises:
+            DeadlineError: it took too long.
+            PolicyError: there are no scores.
+        """
+        ...
+
+    def for_models(self, models: Sequence[str]) -> "Rater":
+        """The same for nodes with these GPU models; see `ModelAware`."""
         ...
 
 

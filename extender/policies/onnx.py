@@ -7,6 +7,7 @@ with this extender's features is refused with the field that differs.
 
 import copy
 import hashlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from extender.features import SCHEMA_VERSION, FeatureArray, feature_names, place
 from extender.fragmentation import TypicalPods, fragmentation_tables
 from extender.placement import GPU, Candidates, NodeArrays, PodRequest
 from extender.policies.base import PolicyError, ScoreArray
+from extender.policies.worker import DeadlineError, Worker
 from extender.valuation import COLUMNS, WorkloadProfile, valuation_columns, workload_profile
 
 INPUT, OUTPUT = "candidates", "scores"
 FIRST_RESOURCES = ("cpu", "memory", "gpu")  # the columns that `placement` knows by their position
 MAX_BYTES = 1024 * 1024
 WARM_UP_ROWS = (1, 2, 500)
+WARM_UP_SECONDS = 5.0  # a policy that takes longer would never score a pod in time
 ANY_MODEL = ("",)
 
 
@@ -153,13 +156,22 @@ class OnnxPolicy:
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
         """Score the candidates; (K,) float32."""
-        if self.weighs:
-            return self.score_features(valuation_columns(nodes, pod, candidates, self.tables, self._profile_of(nodes)))
-        return self.score_features(placement_features(nodes, pod, candidates, self.tables))
+        return self.score_features(self.inputs(nodes, pod, candidates))
 
-    def score_features(self, features: FeatureArray) -> ScoreArray:
-        """Score rows of features; (K, F) -> (K,) float32."""
-        scores: ScoreArray = self._session.run((OUTPUT,), {INPUT: features})[0]
+    def inputs(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FeatureArray:
+        """What the graph is told of the candidates; (K, F) float32."""
+        if self.weighs:
+            return valuation_columns(nodes, pod, candidates, self.tables, self._profile_of(nodes))
+        return placement_features(nodes, pod, candidates, self.tables)
+
+    def score_features(self, features: FeatureArray, run_options: onnxruntime.RunOptions | None = None) -> ScoreArray:
+        """Score rows of features; (K, F) -> (K,) float32.
+
+        Args:
+            features: of the candidates.
+            run_options: ONNX Runtime's; setting `terminate` there ends the computation from another thread.
+        """
+        scores: ScoreArray = self._session.run((OUTPUT,), {INPUT: features}, run_options)[0]
         return scores
 
     def score_decisions(self, features: FeatureArray) -> ScoreArray:
@@ -182,8 +194,11 @@ class OnnxPolicy:
         return self._profile
 
     def _warm_up(self, rows: int) -> None:
+        features = np.zeros((rows, len(self.metadata.feature_names)), np.float32)
         try:
-            scores = self.score_features(np.zeros((rows, len(self.metadata.feature_names)), np.float32))
+            scores = score_in_time(self, features, Worker("warm-up"), time.perf_counter() + WARM_UP_SECONDS)
+        except DeadlineError as error:
+            raise PolicyError(f"{self.name}: {rows} candidates: {error}") from error
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
             raise PolicyError(f"{self.name}: cannot score {rows} candidates: {error}") from error
         if scores.shape != (rows,) or not np.all(np.isfinite(scores)):
@@ -210,6 +225,26 @@ class OnnxPolicy:
                 raise PolicyError(f"{kind} is {found}, expected one float tensor {name!r} of {rank} dimension(s)")
         if self._session.get_inputs()[0].shape[1] != len(expected):
             raise PolicyError(f"input has {self._session.get_inputs()[0].shape[1]} columns, expected {len(expected)}")
+
+
+def score_in_time(policy: OnnxPolicy, features: FeatureArray, worker: Worker, until: float) -> ScoreArray:
+    """`OnnxPolicy.score_features`, but no longer than until then, whatever is in the graph.
+
+    Args:
+        policy: the policy.
+        features: (K, F) float32.
+        worker: whose thread computes.
+        until: `time.perf_counter()`.
+
+    Raises:
+        DeadlineError: it takes longer; the computation is told to end.
+    """
+    options = onnxruntime.RunOptions()
+
+    def end() -> None:
+        options.terminate = True
+
+    return worker.call(lambda: policy.score_features(features, options), until, end)
 
 
 def load_policy(path: Path) -> OnnxPolicy:

@@ -21,11 +21,14 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from extender.cluster.assume import Assumptions
-from extender.cluster.feed import ClusterFeed, Event
+from extender.cluster.feed import ClusterFeed, Event, Kind, Listed
 from extender.cluster.file_source import decode_file
 from extender.cluster.reflector import NODES, PODS, ListWatch
 from extender.cluster.state import ClusterState
-from extender.decision import Rung
+from extender.decision import Rung, Step
+from extender.policies.breaker import Breaker
+from extender.policies.raters import DirectRater, rater_of
+from extender.policies.worker import Worker
 from extender.quantity import QuantityError
 from extender.server.http import HttpApp
 from extender.server.policy import choose_heuristic, choose_policy
@@ -33,7 +36,7 @@ from extender.server.rpc import RpcServer
 from extender.server.scoring import Scorer
 from extender.settings import Settings
 from extender.telemetry.decision_log import DecisionLog
-from extender.telemetry.metrics import Metrics
+from extender.telemetry.metrics import Metrics, ReflectorMetrics
 from extender.wire import WireError
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 KEEP_ALIVE_SECONDS = 120  # Go closes idle connections at 90 s; stay above it
 BACKLOG = 1024
+POLICY_SHARE = 0.8  # of a deadline; the rest is for the fallback and for sending the answer
 EXPIRY_SECONDS = 1.0  # how often assumptions are looked through when no request does it
 
 log = logging.getLogger(__name__)
@@ -65,15 +69,23 @@ class Extender:
             PolicyError: the policy or the fallback cannot be served.
         """
         served = choose_policy(settings.policy, settings.scoring)
+        self._worker = Worker("policy")
         ladder = (
-            (Rung.POLICY, served.policy),
-            (Rung.HEURISTIC, choose_heuristic(settings.fallback, served.policy, settings.scoring)),
+            Step(
+                Rung.POLICY,
+                rater_of(served.policy, self._worker),
+                Breaker(settings.breaker_failures, settings.breaker_pause, time.monotonic),
+                POLICY_SHARE,
+            ),
+            Step(Rung.HEURISTIC, DirectRater(choose_heuristic(settings.fallback, served.policy, settings.scoring))),
         )
         self.http_address = ""
         self.grpc_address = ""
         self._settings = settings
         self._metrics = Metrics(CollectorRegistry())
         self._metrics.policy_info.labels(served.name, served.digest).set(1)
+        self._metrics.hung_calls.set_function(lambda: self._worker.hung)
+        self._reflectors: dict[Kind, ReflectorMetrics] = {}
         self._state = ClusterState(served.resources)
         self._assumptions = Assumptions(
             self._state, settings.assume_ttl, time.monotonic, lambda what: self._metrics.assumptions.labels(what).inc()
@@ -90,7 +102,15 @@ class Extender:
                 lambda result, count: self._metrics.decision_log_records.labels(result).inc(count),
             )
         self._scorer = Scorer(
-            self._state, self._assumptions, self._feed, ladder, served.digest, self._metrics, self._decision_log
+            self._state,
+            self._assumptions,
+            self._feed,
+            ladder,
+            served.digest,
+            self._metrics,
+            self._decision_log,
+            settings.deadline,
+            self._is_stale,
         )
         self._watchers: list[Watcher] = []
         self._synced = asyncio.Event()
@@ -163,6 +183,7 @@ class Extender:
         for watcher in self._watchers:
             watcher.join()
         await self._rpc.stop(self._settings.shutdown_grace)
+        self._worker.stop()
         if self._decision_log is not None:
             self._decision_log.stop()
 
@@ -181,12 +202,13 @@ class Extender:
             raise StartError(str(error)) from error
         handoff = watcher.Handoff(asyncio.get_running_loop(), self._apply)
         for watched in (NODES, PODS):
+            self._reflectors[watched.kind] = self._metrics.reflector(watched.kind)
             list_watch = ListWatch(
                 watched,
                 self._state.resources,
                 self._settings.list_page_size,
                 random.random,
-                self._metrics.reflector(watched.kind),
+                self._reflectors[watched.kind],
             )
             self._watchers.append(watcher.Watcher(list_watch, api, handoff))
         for each in self._watchers:
@@ -194,8 +216,15 @@ class Extender:
 
     def _apply(self, events: Sequence[Event]) -> None:
         self._feed.apply(events)
+        for event in events:
+            if type(event) is Listed and event.kind in self._reflectors:
+                self._reflectors[event.kind].heard()
         if self._feed.ready and not self._synced.is_set():
             self._synced.set()
+
+    def _is_stale(self) -> bool:
+        limit = self._settings.staleness_limit
+        return any(reflector.silent_seconds() > limit for reflector in self._reflectors.values())
 
     def _expire(self) -> None:
         expired = self._assumptions.expire()

@@ -1,21 +1,21 @@
 """What every way in does for a pod: decide, assume, count, write down.
 
-`http` and `rpc` translate; here the questions are answered. All of it runs on the event loop without waiting, so one
-question is answered before the next one is looked at, and two pods never see the same free space.
+`http` and `rpc` translate; here the questions are answered. All of it runs on the event loop, one question before the
+next one is looked at, so two pods never see the same free space. The event loop waits for nothing but the policy, and
+for that no longer than a request's deadline.
 """
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from extender import decision
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
-from extender.decision import NO_RANKING, Decision, Rung
-from extender.placement import PodRequest
-from extender.policies.base import ModelAware, Policy
+from extender.decision import NO_RANKING, Deadline, Decision, FailureKind, Rung, Step
+from extender.placement import IntArray, PodRequest
 from extender.telemetry.decision_log import DecisionLog, DecisionRecord
 from extender.telemetry.metrics import Metrics
 
@@ -63,11 +63,26 @@ class Scorer:
         state: ClusterState,
         assumptions: Assumptions,
         feed: ClusterFeed,
-        ladder: Sequence[tuple[Rung, Policy]],
+        ladder: Sequence[Step],
         policy_digest: str,
         metrics: Metrics,
         decision_log: DecisionLog | None,
+        deadline_seconds: float,
+        is_stale: Callable[[], bool],
     ) -> None:
+        """Begin to answer.
+
+        Args:
+            state: the cluster.
+            assumptions: of that state.
+            feed: of that state.
+            ladder: policies, best first.
+            policy_digest: of the first of them.
+            metrics: where answers are counted.
+            decision_log: where they are written down, if anywhere.
+            deadline_seconds: from a complete request to its answer.
+            is_stale: whether what is known of the cluster is too old to steer by.
+        """
         self.policy_digest = policy_digest
         self._state = state
         self._assumptions = assumptions
@@ -77,9 +92,16 @@ class Scorer:
         self._bound = self._ladder
         self._metrics = metrics
         self._decision_log = decision_log
+        self._deadline_seconds = deadline_seconds
+        self._is_stale = is_stale
         self._quiet_until = float("-inf")
         for rung in Rung:
             metrics.decisions.labels(rung)  # counted from 0, so that the first fallback is a change that alerts see
+        for step in self._ladder:
+            for kind in FailureKind:
+                metrics.policy_failures.labels(step.rung, kind)
+        breakers = [step.breaker for step in self._ladder if step.breaker is not None]
+        metrics.breaker_open.set_function(lambda: sum(breaker.open for breaker in breakers))
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -98,6 +120,8 @@ class Scorer:
         self._make_way(pod.uid)
         if not self._feed.ready:
             return self._answer(pod, request, Decision(NO_RANKING, Rung.NOT_READY, 0, ()), started)
+        if self._is_stale():
+            return self._answer(pod, request, Decision(NO_RANKING, Rung.STALE, 0, ()), started)
         rows = self._state.rows_of(names)
         known = rows[rows != UNKNOWN_ROW]
         unknown = len(names) - known.shape[0]
@@ -108,13 +132,20 @@ class Scorer:
                     f"none of the {len(names)} nodes asked about is known, the first is {names[0]!r}: expected nodes "
                     f"of the cluster that is watched, which has {len(self._state)}"
                 )
-        made = decision.decide(self._state, self._ladder_for_models(), request, known)
+        made = self._decide(request, known, Deadline(started, self._deadline_seconds, time.perf_counter))
         if made.failures:
             self._report_failures(made, started)
         if made.ranking.rows.shape[0]:
             best = self._state.name_of(int(made.ranking.rows[0]))
             self._assumptions.assume(pod.uid, best, request, int(made.ranking.devices[0]))
         return self._answer(pod, request, made, started)
+
+    def _decide(self, request: PodRequest, rows: IntArray, deadline: Deadline) -> Decision:
+        try:
+            return decision.decide(self._state, self._ladder_for_models(), request, rows, deadline)
+        except Exception:  # a mistake of ours must not keep a pod from being scheduled
+            log.exception("no opinion on a pod, because of an error in the extender")
+            return Decision(NO_RANKING, Rung.NEUTRAL, 0, ())
 
     def refuse(self, pod: PodIdentity, reason: str) -> Answer:
         """Give no opinion on a pod that no policy can place; `filter` tells kube-scheduler why."""
@@ -132,14 +163,11 @@ class Scorer:
         self._metrics.filtered_nodes.inc(len(lacking))
         return {names[at]: decision.describe_lack(self._state, request, int(rows[at])) for at in lacking}
 
-    def _ladder_for_models(self) -> Sequence[tuple[Rung, Policy]]:
+    def _ladder_for_models(self) -> Sequence[Step]:
         """The policies, for the GPU models that have been seen by now; a new model is rare, and costs a millisecond."""
         if self._models is not self._state.models:
             self._models = self._state.models
-            self._bound = tuple(
-                (rung, policy.for_models(self._models) if isinstance(policy, ModelAware) else policy)
-                for rung, policy in self._ladder
-            )
+            self._bound = tuple(step._replace(rater=step.rater.for_models(self._models)) for step in self._ladder)
         return self._bound
 
     def _make_way(self, uid: str) -> None:
@@ -148,11 +176,12 @@ class Scorer:
         self._assumptions.lift(uid)
 
     def _report_failures(self, made: Decision, now: float) -> None:
-        for (rung, _), _ in zip(self._ladder, made.failures, strict=False):
-            self._metrics.policy_failures.labels(rung).inc()
-        if now >= self._quiet_until:
+        for failure in made.failures:
+            self._metrics.policy_failures.labels(failure.rung, failure.kind).inc()
+        new = [failure.reason for failure in made.failures if failure.kind is not FailureKind.BREAKER]
+        if new and now >= self._quiet_until:
             self._quiet_until = now + SECONDS_BETWEEN_REPORTS
-            log.error("no usable scores for %d candidates from %s", made.candidates, "; ".join(made.failures))
+            log.error("no usable scores from %s", "; ".join(new))
 
     def _answer(self, pod: PodIdentity, request: PodRequest, made: Decision, started: float) -> Answer:
         ranking = made.ranking

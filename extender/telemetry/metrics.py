@@ -3,7 +3,7 @@
 Names and labels are an interface: dashboards and alerts are written against them. Every label has few values.
 """
 
-from typing import NamedTuple
+import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -35,7 +35,22 @@ class Metrics:
             "stowage_decisions_total", "Prioritize answers, by what gave them.", ["rung"], registry=registry
         )
         self.policy_failures = Counter(
-            "stowage_policy_failures_total", "Answers of a policy that could not be used.", ["rung"], registry=registry
+            "stowage_policy_failures_total",
+            "Decisions to which a policy had no usable scores, by why: error, deadline, breaker (not asked).",
+            ["rung", "kind"],
+            registry=registry,
+        )
+        self.breaker_open = Gauge(
+            "stowage_breaker_open", "1 while the policy is not asked because it failed too often.", registry=registry
+        )
+        self.hung_calls = Gauge(
+            "stowage_hung_calls", "Computations of policies that were given up and have not ended.", registry=registry
+        )
+        self.staleness = Gauge(
+            "stowage_staleness_seconds",
+            "Time since the API server was last heard of, by what is watched.",
+            ["kind"],
+            registry=registry,
         )
         self.candidates = Histogram(
             "stowage_candidates", "Candidates scored per decision.", buckets=CANDIDATE_BUCKETS, registry=registry
@@ -90,39 +105,54 @@ class Metrics:
 
     def reflector(self, kind: str) -> "ReflectorMetrics":
         """The counters of one kind of watched object."""
-        return ReflectorMetrics(kind, self._lists, self._watches, self._events, self._failures, self._backoff)
+        counted = ReflectorMetrics(kind, self._lists, self._watches, self._events, self._failures, self._backoff)
+        self.staleness.labels(kind).set_function(counted.silent_seconds)
+        return counted
 
     def expose(self) -> bytes:
         """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
-class ReflectorMetrics(NamedTuple):
+class ReflectorMetrics:
     """Counters of one reflector; safe to use from its thread."""
 
-    kind: str
-    lists: Counter
-    watches: Counter
-    events: Counter
-    failures: Counter
-    waits: Counter
+    def __init__(
+        self, kind: str, lists: Counter, watches: Counter, events: Counter, failures: Counter, backoff: Counter
+    ) -> None:
+        self._kind = kind
+        self._lists = lists
+        self._watches = watches
+        self._events = events
+        self._failures = failures
+        self._backoff = backoff
+        self._heard = time.monotonic()
+
+    def silent_seconds(self) -> float:
+        """Time since the API server last said something, at first since the start."""
+        return time.monotonic() - self._heard
+
+    def heard(self) -> None:
+        """The API server said something that is as good as an event."""
+        self._heard = time.monotonic()
 
     def listing(self, reason: str) -> None:
         """A list is begun."""
-        self.lists.labels(self.kind, reason).inc()
+        self._lists.labels(self._kind, reason).inc()
 
     def watching(self) -> None:
         """A watch is begun."""
-        self.watches.labels(self.kind).inc()
+        self._watches.labels(self._kind).inc()
 
     def event(self, type_: str) -> None:
         """An event was received."""
-        self.events.labels(self.kind, type_).inc()
+        self.heard()
+        self._events.labels(self._kind, type_).inc()
 
     def failure(self, reason: str) -> None:
         """A request failed, or an object could not be read."""
-        self.failures.labels(self.kind, reason).inc()
+        self._failures.labels(self._kind, reason).inc()
 
     def backoff(self, seconds: float) -> None:
         """The next request waits so long."""
-        self.waits.labels(self.kind).inc(seconds)
+        self._backoff.labels(self._kind).inc(seconds)

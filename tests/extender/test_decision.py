@@ -8,19 +8,26 @@ from extender.cluster.state import UNKNOWN_ROW, ClusterState
 from extender.decision import (
     MAX_PRIORITY,
     RANKED_AT_MOST,
+    Deadline,
+    Decision,
+    FailureKind,
     PolicyOutputError,
     Rung,
+    Step,
     decide,
     describe_lack,
     lacking_devices,
     rank,
 )
-from extender.placement import ANY_DEVICE, Candidates, NodeArrays, PodRequest
+from extender.placement import ANY_DEVICE, Candidates, IntArray, NodeArrays, PodRequest
 from extender.policies.base import PolicyError, ScoreArray
+from extender.policies.breaker import Breaker
 from extender.policies.heuristics import HEURISTICS
+from extender.policies.raters import DirectRater
 from tests.extender.objects import request
 
-LEAST_ALLOCATED = (Rung.HEURISTIC, HEURISTICS["least-allocated"])
+LEAST_ALLOCATED = Step(Rung.HEURISTIC, DirectRater(HEURISTICS["least-allocated"]))
+IN_TIME = Deadline(0.0, 1.0, lambda: 0.0)
 
 
 class Given:
@@ -35,6 +42,15 @@ class Given:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
+
+
+def given_step(outcome: ScoreArray | Exception, breaker: Breaker | None = None, share: float = 1.0) -> Step:
+    return Step(Rung.POLICY, DirectRater(Given(outcome)), breaker, share)
+
+
+def decided(state: ClusterState, ladder: list[Step], pod: PodRequest, rows: IntArray) -> Decision:
+    """Decide with all the time there is."""
+    return decide(state, ladder, pod, rows, IN_TIME)
 
 
 def on_rows(*rows: int) -> Candidates:
@@ -113,8 +129,8 @@ def test_a_wrong_number_of_scores_is_an_error() -> None:
 
 
 def test_the_policy_answers_as_long_as_it_can() -> None:
-    decision = decide(
-        state_of(0, 0), [(Rung.POLICY, Given(np.array([1.0, 2.0]))), LEAST_ALLOCATED], request(1), on_rows(0, 1).rows
+    decision = decided(
+        state_of(0, 0), [given_step(np.array([1.0, 2.0])), LEAST_ALLOCATED], request(1), on_rows(0, 1).rows
     )
 
     assert (decision.rung, decision.candidates, decision.failures) == (Rung.POLICY, 2, ())
@@ -132,33 +148,79 @@ def test_the_policy_answers_as_long_as_it_can() -> None:
     ],
 )
 def test_the_heuristic_answers_when_the_policy_cannot(outcome: ScoreArray | Exception) -> None:
-    decision = decide(state_of(0, 0), [(Rung.POLICY, Given(outcome)), LEAST_ALLOCATED], request(1), on_rows(0, 1).rows)
+    decision = decided(state_of(0, 0), [given_step(outcome), LEAST_ALLOCATED], request(1), on_rows(0, 1).rows)
 
     assert decision.rung == Rung.HEURISTIC
     assert decision.ranking.rows.tolist() == [0, 1]
-    assert [failure.startswith("given: ") for failure in decision.failures] == [True]
+    assert [(failure.kind, failure.reason.startswith("given: ")) for failure in decision.failures] == [
+        (FailureKind.ERROR, True)
+    ]
 
 
 def test_without_any_usable_scores_there_is_no_opinion() -> None:
-    broken = Given(PolicyError("broken"))
-    decision = decide(state_of(0), [(Rung.POLICY, broken), (Rung.HEURISTIC, broken)], request(1), on_rows(0).rows)
+    broken = given_step(PolicyError("broken"))
+    decision = decided(state_of(0), [broken, broken._replace(rung=Rung.HEURISTIC)], request(1), on_rows(0).rows)
 
     assert decision.rung == Rung.NEUTRAL
     assert decision.ranking.rows.tolist() == []
     assert len(decision.failures) == 2
 
 
+def test_a_policy_for_which_no_time_is_left_is_not_asked_and_the_next_one_answers() -> None:
+    late = Deadline(started=10.0, seconds=1.0, clock=lambda: 10.9)
+    breaker = Breaker(1, 10.0, lambda: 0.0)
+
+    decision = decide(
+        state_of(0, 0),
+        [given_step(PolicyError("never asked"), breaker, share=0.8), LEAST_ALLOCATED],
+        request(1),
+        on_rows(0, 1).rows,
+        late,
+    )
+
+    assert decision.rung == Rung.HEURISTIC
+    assert [failure.kind for failure in decision.failures] == [FailureKind.DEADLINE]
+    assert not breaker.open  # the time was lost elsewhere
+
+
+def test_after_the_deadline_the_answer_is_neutral() -> None:
+    late = Deadline(started=10.0, seconds=1.0, clock=lambda: 11.0)
+
+    decision = decide(state_of(0), [LEAST_ALLOCATED], request(1), on_rows(0).rows, late)
+
+    assert (decision.rung, decision.ranking.rows.tolist()) == (Rung.NEUTRAL, [])
+
+
+def test_a_policy_that_fails_again_and_again_is_left_alone_until_it_succeeds() -> None:
+    now = [0.0]
+    step = given_step(np.array([np.nan, 0.0]), Breaker(2, 10.0, lambda: now[0]))
+    policy = step.rater._policy  # type: ignore[attr-defined]
+
+    def kinds() -> list[FailureKind]:
+        made = decided(state_of(0, 0), [step, LEAST_ALLOCATED], request(1), on_rows(0, 1).rows)
+        return [failure.kind for failure in made.failures]
+
+    assert [kinds() for _ in range(3)] == [[FailureKind.ERROR], [FailureKind.ERROR], [FailureKind.BREAKER]]
+    now[0] = 10.0
+    assert [kinds() for _ in range(2)] == [[FailureKind.ERROR], [FailureKind.BREAKER]]  # one trial
+    policy.outcome = np.zeros(2)
+    now[0] = 20.0
+    assert kinds() == []
+    policy.outcome = PolicyError("once")
+    assert [kinds() for _ in range(2)] == [[FailureKind.ERROR], [FailureKind.ERROR]]
+
+
 def test_nodes_on_which_the_pod_does_not_fit_are_not_ranked() -> None:
     state = state_of(0, 0, 0)
     state.put_pod("u", "n1", request(7500))
 
-    decision = decide(state, [LEAST_ALLOCATED], request(1000), on_rows(0, 1, 2).rows)
+    decision = decided(state, [LEAST_ALLOCATED], request(1000), on_rows(0, 1, 2).rows)
 
     assert decision.ranking.rows.tolist() == [0, 2]
 
 
 def test_a_pod_that_fits_nowhere_is_no_failure_of_the_policy() -> None:
-    decision = decide(state_of(0), [(Rung.POLICY, Given(PolicyError("never asked")))], request(9000), on_rows(0).rows)
+    decision = decided(state_of(0), [given_step(PolicyError("never asked"))], request(9000), on_rows(0).rows)
 
     assert (decision.rung, decision.candidates, decision.failures) == (Rung.NONE_FEASIBLE, 0, ())
 
@@ -167,7 +229,7 @@ def test_every_device_of_a_shared_node_is_a_candidate() -> None:
     state = state_of(3)
     state.put_pod("u", "n0", request(0, 0, 1, 400), device=0)
 
-    decision = decide(state, [(Rung.POLICY, Given(np.array([0.0, 1.0])))], request(0, 0, 1, 200), on_rows(0).rows)
+    decision = decided(state, [given_step(np.array([0.0, 1.0]))], request(0, 0, 1, 200), on_rows(0).rows)
 
     assert decision.candidates == 2  # the two empty devices are alike
     assert decision.ranking.devices.tolist() == [1]
@@ -177,7 +239,7 @@ def test_a_rule_that_ignores_devices_takes_the_tightest() -> None:
     state = state_of(2)
     state.put_pod("u", "n0", request(0, 0, 1, 700), device=1)
 
-    decision = decide(state, [(Rung.POLICY, Given(np.zeros(2)))], request(0, 0, 1, 200), on_rows(0).rows)
+    decision = decided(state, [given_step(np.zeros(2))], request(0, 0, 1, 200), on_rows(0).rows)
 
     assert state.nodes.device_free[0].tolist() == [1000, 300]
     assert decision.ranking.devices.tolist() == [1]

@@ -8,10 +8,12 @@ from prometheus_client import CollectorRegistry
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed, Kind, Listed
 from extender.cluster.state import ClusterState
-from extender.decision import Rung
+from extender.decision import Rung, Step
 from extender.placement import Candidates, NodeArrays, PodRequest
 from extender.policies.base import Policy, PolicyError, ScoreArray
+from extender.policies.breaker import Breaker
 from extender.policies.heuristics import HEURISTICS
+from extender.policies.raters import DirectRater
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry.metrics import Metrics
 from tests.extender.objects import request
@@ -43,8 +45,12 @@ class Bench:
         self.metrics = Metrics(CollectorRegistry())
         self.assumptions = Assumptions(self.state, 30.0, lambda: self.now, lambda outcome: None)
         self.feed = ClusterFeed(self.state, self.assumptions)
-        ladder = ((Rung.POLICY, policy), (Rung.HEURISTIC, fallback))
-        self.scorer = Scorer(self.state, self.assumptions, self.feed, ladder, "digest", self.metrics, None)
+        self.stale = False
+        breaker = Breaker(5, 10.0, lambda: self.now)
+        ladder = (Step(Rung.POLICY, DirectRater(policy), breaker), Step(Rung.HEURISTIC, DirectRater(fallback)))
+        self.scorer = Scorer(
+            self.state, self.assumptions, self.feed, ladder, "digest", self.metrics, None, 10.0, lambda: self.stale
+        )
         for name in ("a", "b"):
             self.state.put_node(name, np.array([8000, 64, 1000]), 1)
 
@@ -70,7 +76,7 @@ def test_a_broken_policy_costs_no_pod_its_ranking_and_is_counted(raises: bool) -
 
     assert given.ask(POD, request(1000)) == ["a", "b"]
     assert given.sample('stowage_decisions_total{rung="heuristic"}') == 1
-    assert given.sample('stowage_policy_failures_total{rung="policy"}') == 1
+    assert given.sample('stowage_policy_failures_total{kind="error",rung="policy"}') == 1
     assert given.sample('stowage_decisions_total{rung="policy"}') == 0
 
 
@@ -80,9 +86,11 @@ def test_a_policy_that_keeps_failing_does_not_flood_the_log(caplog: pytest.LogCa
         given.ask(POD, request(1000))
 
     assert [record.message for record in caplog.records] == [
-        "no usable scores for 2 candidates from broken: PolicyError: the graph does not run"
+        "no usable scores from broken: PolicyError: the graph does not run"
     ]
-    assert given.sample('stowage_policy_failures_total{rung="policy"}') == 20
+    assert given.sample('stowage_policy_failures_total{kind="error",rung="policy"}') == 5
+    assert given.sample('stowage_policy_failures_total{kind="breaker",rung="policy"}') == 15
+    assert given.sample("stowage_breaker_open") == 1
 
 
 def test_with_everything_broken_the_answer_is_neutral_and_nothing_is_assumed() -> None:
@@ -129,6 +137,16 @@ def test_before_the_lists_are_complete_there_is_no_opinion_even_on_unknown_nodes
 
     assert given.ask(POD, request(1000), ("new",)) == []
     assert given.sample('stowage_decisions_total{rung="not_ready"}') == 1
+
+
+def test_what_is_too_old_to_steer_by_steers_nobody() -> None:
+    given = bench()
+    given.stale = True
+
+    assert given.ask(POD, request(1000)) == []
+    assert given.sample('stowage_decisions_total{rung="stale"}') == 1
+    given.stale = False
+    assert given.ask(POD, request(1000)) == ["a", "b"]
 
 
 def test_a_question_about_unknown_nodes_only_is_an_error_that_names_one() -> None:

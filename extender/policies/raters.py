@@ -1,0 +1,65 @@
+"""Policies as they are served: what finds a pod's candidates and scores them before a deadline.
+
+A hand-written rule is a few expressions over arrays and is computed where it is asked. What is in a policy file is
+somebody else's, so its graph runs in a thread that can be given up (`worker`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from extender.placement import Candidates, IntArray, NodeArrays, PodRequest, list_candidates, shares_device
+from extender.policies.base import ModelAware, NodeView, Policy, Rater, Scored
+from extender.policies.onnx import OnnxPolicy, score_in_time
+from extender.policies.worker import Worker
+
+
+class DirectRater:
+    """A policy that is trusted to answer in time."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.name = policy.name
+        self._policy = policy
+
+    def rate(self, view: NodeView, pod: PodRequest, rows: IntArray, until: float) -> Scored:
+        """See `base.Rater`."""
+        candidates = candidates_on(view.nodes, pod, rows)
+        if len(candidates.rows) == 0:
+            return Scored(candidates, np.empty(0))
+        return Scored(candidates, self._policy.scores(view.nodes, pod, candidates))
+
+    def for_models(self, models: Sequence[str]) -> "DirectRater":
+        """See `base.Rater`."""
+        return DirectRater(self._policy.for_models(models)) if isinstance(self._policy, ModelAware) else self
+
+
+class FileRater:
+    """A policy file, whose graph may take any time."""
+
+    def __init__(self, policy: OnnxPolicy, worker: Worker) -> None:
+        self.name = policy.name
+        self._policy = policy
+        self._worker = worker
+
+    def rate(self, view: NodeView, pod: PodRequest, rows: IntArray, until: float) -> Scored:
+        """See `base.Rater`."""
+        candidates = candidates_on(view.nodes, pod, rows)
+        if len(candidates.rows) == 0:
+            return Scored(candidates, np.empty(0))
+        inputs = self._policy.inputs(view.nodes, pod, candidates)
+        return Scored(candidates, score_in_time(self._policy, inputs, self._worker, until))
+
+    def for_models(self, models: Sequence[str]) -> "FileRater":
+        """See `base.Rater`."""
+        return FileRater(self._policy.for_models(models), self._worker)
+
+
+def rater_of(policy: Policy, worker: Worker) -> Rater:
+    """How the policy is served."""
+    return FileRater(policy, worker) if isinstance(policy, OnnxPolicy) else DirectRater(policy)
+
+
+def candidates_on(nodes: NodeArrays, pod: PodRequest, rows: IntArray) -> Candidates:
+    """All candidates on these rows."""
+    devices = nodes.device_free.shape[1] if shares_device(pod) else 1
+    return list_candidates(nodes, pod, rows, rows.shape[0] * max(devices, 1))
