@@ -78,6 +78,32 @@ class Settings(BaseSettings):
         description="seconds without a word from the API server after which answers carry no opinion; it sends a "
         "bookmark a minute",
     )
+    scheduler_name: str = Field(
+        default="stowage", description="schedulerName of the pods that we are asked about; only these reserve nodes"
+    )
+    reserve_after: float = Field(
+        default=0.0,
+        ge=0,
+        description="a pod of several whole GPUs that has waited so many seconds reserves the node that is believed to "
+        "be free for it soonest, and filter keeps off others that would not end before; 0 switches that off",
+    )
+    reserve_gpus: int = Field(default=2, ge=1, description="pods reserve nodes only if they want so many whole GPUs")
+    reservation_ttl: float = Field(
+        default=3600.0, gt=0, description="seconds after which a reservation lapses that has not been used"
+    )
+    reservation_file: Path | None = Field(
+        default=None,
+        description="file that keeps reservations over a restart; without it they are granted anew",
+    )
+    reservation_events: bool = Field(
+        default=False,
+        description="tell of reservations by events on the pods; needs the right to create events",
+    )
+    preempt: Literal["pass-through", "fewest"] = Field(
+        default="pass-through",
+        description="what preempt answers: pass-through (all nodes offered that can be used) or fewest (the one whose "
+        "victims have the lowest priority, are fewest, and have done least work)",
+    )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1024, description="largest request body; a larger one is answered with 413"
     )
@@ -111,6 +137,8 @@ class Settings(BaseSettings):
     def _one_source(self) -> "Settings":
         if self.kubeconfig is not None and self.cluster_file is not None:
             raise ValueError("kubeconfig and cluster_file exclude each other: give one")
+        if self.reservation_events and self.cluster_file is not None:
+            raise ValueError("reservation_events needs an API server, which cluster_file does without: give one")
         return self
 
     @classmethod

@@ -314,12 +314,15 @@ def encode_priorities(priorities: list[HostPriority]) -> bytes:
     return _ENCODER.encode(priorities)
 
 
-def encode_filter_result(args: ExtenderArgs, kept: list[bool] | None, failed: dict[str, str]) -> bytes:
+def encode_filter_result(
+    args: ExtenderArgs, kept: list[bool] | None, failed: dict[str, str], hopeless: dict[str, str]
+) -> bytes:
     """Encode the answer to `filter`, with whole nodes if the request had them.
 
     Args:
         kept: for each of `args.node_names` whether it stays; None keeps all.
-        failed: reason by name, of the nodes left out.
+        failed: reason by name, of nodes left out.
+        hopeless: the same, of those on which preemption would not help.
     """
     names: list[str] | None = args.node_names
     nodes: dict[str, Any] | None = None
@@ -328,7 +331,7 @@ def encode_filter_result(args: ExtenderArgs, kept: list[bool] | None, failed: di
         nodes = {"metadata": {}, "items": _kept(args.raw_nodes, kept)}
     else:
         names = _kept(args.node_names, kept)
-    return _ENCODER.encode(_FilterResult(nodes, names, failed, {}, ""))
+    return _ENCODER.encode(_FilterResult(nodes, names, failed, hopeless, ""))
 
 
 def encode_json(value: Any) -> bytes:

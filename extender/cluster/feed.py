@@ -8,14 +8,24 @@ Source: resource versions compare as integers, KEP-5504 (and did so in practice 
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from extender.admission import Place, constraint_of, place_of
 from extender.cluster.assume import Assumptions
-from extender.cluster.requests import bound_pod_request, gpu_model, has_ended, node_capacity
+from extender.cluster.requests import (
+    RequestError,
+    bound_pod_request,
+    gpu_model,
+    has_ended,
+    node_capacity,
+    pod_request,
+)
+from extender.cluster.reservations import Reservations, WaitingPod
 from extender.cluster.state import ClusterState
 from extender.placement import IntArray, PodRequest
-from extender.wire import Node, ObjectMeta, Pod
+from extender.wire import Node, ObjectMeta, WatchedPod
 
 REMEMBERED_DELETIONS = 4096  # late events trail a deletion by seconds, and no cluster deletes more in that time
 
@@ -34,6 +44,7 @@ class NodeSeen(NamedTuple):
     allocatable: IntArray
     devices: int
     model: str
+    place: Place
     version: int | None
     listed: bool
 
@@ -41,7 +52,8 @@ class NodeSeen(NamedTuple):
 class PodSeen(NamedTuple):
     """A pod is on a node (`node`, `request`), or takes nothing yet or any more (`node` is empty).
 
-    `ended`: it will never take anything again.
+    `ended`: it will never take anything again. `began`: when it started to run, Unix seconds, 0.0 if it has not.
+    `waiting`: kube-scheduler found no room for it.
     """
 
     uid: str
@@ -50,6 +62,8 @@ class PodSeen(NamedTuple):
     ended: bool
     version: int | None
     listed: bool
+    began: float = 0.0
+    waiting: WaitingPod | None = None
 
 
 class Gone(NamedTuple):
@@ -85,16 +99,43 @@ def seen_node(node: Node, resources: Sequence[str], listed: bool) -> NodeSeen:
     """The event of a node; raises QuantityError."""
     allocatable, devices = node_capacity(node, resources)
     model = gpu_model(node.metadata.labels)
-    return NodeSeen(node.metadata.name, allocatable, devices, model, version_of(node.metadata), listed)
+    place = place_of(node, model)
+    return NodeSeen(node.metadata.name, allocatable, devices, model, place, version_of(node.metadata), listed)
 
 
-def seen_pod(pod: Pod, resources: Sequence[str], listed: bool) -> PodSeen:
+def seen_pod(pod: WatchedPod, resources: Sequence[str], listed: bool) -> PodSeen:
     """The event of a pod; raises QuantityError."""
     uid, version, ended = pod_uid(pod.metadata), version_of(pod.metadata), has_ended(pod)
     node = pod.spec.node_name
     if not node or ended:
-        return PodSeen(uid, "", None, ended, version, listed)
-    return PodSeen(uid, node, bound_pod_request(pod, resources), False, version, listed)
+        waiting = None if ended else _waiting(pod, uid, resources)
+        return PodSeen(uid, "", None, ended, version, listed, waiting=waiting)
+    began = _unix(pod.status.start_time)
+    return PodSeen(uid, node, bound_pod_request(pod, resources), False, version, listed, began)
+
+
+def _waiting(pod: WatchedPod, uid: str, resources: Sequence[str]) -> WaitingPod | None:
+    """The pod as one that waits, if kube-scheduler has said that it found no room for it."""
+    said = next((each for each in pod.status.conditions or () if each.type == "PodScheduled"), None)
+    if said is None or said.reason != "Unschedulable":
+        return None
+    try:
+        request = pod_request(pod, resources)
+    except RequestError:
+        return None  # no node will ever do
+    since = _unix(said.last_transition_time)
+    metadata, spec = pod.metadata, pod.spec
+    return WaitingPod(uid, metadata.namespace, metadata.name, request, constraint_of(spec), since, spec.scheduler_name)
+
+
+def _unix(time: str | None) -> float:
+    """Unix seconds of metav1.Time, 0.0 where there is none."""
+    if not time:
+        return 0.0
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        return 0.0  # the API server checks times; a hand-written file may hold anything
 
 
 class ClusterFeed:
@@ -104,9 +145,10 @@ class ClusterFeed:
         synced: the kinds whose first list is complete.
     """
 
-    def __init__(self, state: ClusterState, assumptions: Assumptions) -> None:
+    def __init__(self, state: ClusterState, assumptions: Assumptions, reservations: Reservations | None = None) -> None:
         self._state = state
         self._assumptions = assumptions
+        self._reservations = reservations
         self._versions = {Kind.NODES: _Versions(), Kind.PODS: _Versions()}
         self.synced: set[Kind] = set()
 
@@ -124,6 +166,8 @@ class ClusterFeed:
                 case NodeSeen():
                     if self._versions[Kind.NODES].admit(event.name, event.version, event.listed):
                         self._state.put_node(event.name, event.allocatable, event.devices, event.model)
+                        if self._reservations is not None:
+                            self._reservations.node_seen(event.place)
                 case Gone():
                     self._gone(event)
                 case Listed():
@@ -135,13 +179,18 @@ class ClusterFeed:
             return
         if event.request is not None:
             self._assumptions.settle(event.uid, event.node)
-            self._state.put_pod(event.uid, event.node, event.request)
+            self._state.put_pod(event.uid, event.node, event.request, began=event.began)
         elif event.ended:
             self._assumptions.settle(event.uid, None)
             self._state.remove_pod(event.uid)
         elif event.uid not in self._assumptions:
             # A pending pod takes nothing; one that is assumed is about to be bound, and binding is what we wait for.
             self._state.remove_pod(event.uid)
+        if self._reservations is not None:
+            if event.waiting is not None:
+                self._reservations.pod_waits(event.waiting)
+            elif event.node or event.ended:
+                self._reservations.pod_left(event.uid, event.node)
 
     def _gone(self, event: Gone) -> None:
         versions = self._versions[event.kind]
@@ -150,9 +199,13 @@ class ClusterFeed:
         versions.retire(event.key)
         if event.kind is Kind.NODES:
             self._state.remove_node(event.key)
+            if self._reservations is not None:
+                self._reservations.node_left(event.key)
         else:
             self._assumptions.settle(event.key, None)
             self._state.remove_pod(event.key)
+            if self._reservations is not None:
+                self._reservations.pod_left(event.key, "")
 
     def _listed(self, event: Listed) -> None:
         self._versions[event.kind].keep_only(event.keys)
@@ -160,11 +213,15 @@ class ClusterFeed:
             for name in self._state.node_names():
                 if name not in event.keys:
                     self._state.remove_node(name)
+            if self._reservations is not None:
+                self._reservations.keep_only_nodes(event.keys)
         else:
             for uid in self._state.pods.keys() - event.keys:
                 # An assumed pod may be younger than the list.
                 if uid not in self._assumptions:
                     self._state.remove_pod(uid)
+            if self._reservations is not None:
+                self._reservations.keep_only(event.keys)
         self.synced.add(event.kind)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from extender import wire
 from extender.cluster.feed import Event, Gone, Kind, Listed, pod_uid, seen_node, seen_pod, version_of
 from extender.quantity import QuantityError
-from extender.wire import ListMeta, Node, Pod, WireError
+from extender.wire import ListMeta, Node, WatchedPod, WireError
 
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 30.0
@@ -210,7 +210,7 @@ class ListWatch:
         if event.type == "ERROR":
             self._refused(wire.decode_status(event.object).code)
             return
-        item: Node | Pod
+        item: Node | WatchedPod
         item = wire.decode_node(event.object) if self.watched.kind is Kind.NODES else wire.decode_pod(event.object)
         if event.type == "DELETED":
             key = item.metadata.name if self.watched.kind is Kind.NODES else pod_uid(item.metadata)
@@ -225,7 +225,7 @@ class ListWatch:
             self._failures = 0
             self._failed_last = False
 
-    def _append(self, events: list[Event], item: Node | Pod, listed: bool) -> None:
+    def _append(self, events: list[Event], item: Node | WatchedPod, listed: bool) -> None:
         try:
             if isinstance(item, Node):
                 events.append(seen_node(item, self._resources, listed))

@@ -40,12 +40,14 @@ class PlacedPod(Struct, gc=False):
         request: what the pod takes.
         row: the node's row, `UNKNOWN_ROW` while the node is not known.
         taken: bit mask of the devices it has, as `placement.occupy` gave it.
+        began: when it started to run, Unix seconds; 0.0 until its kubelet has said so.
     """
 
     node: str
     request: PodRequest
     row: int
     taken: int
+    began: float = 0.0
 
     def lacks_devices(self) -> bool:
         """Whether it is on the node without enough devices for it in our books: placed there by others."""
@@ -153,22 +155,28 @@ class ClusterState:
         self._unused_rows.append(row)
         return True
 
-    def put_pod(self, uid: str, node: str, request: PodRequest, device: int = ANY_DEVICE) -> None:
+    def pods_on(self, node: str) -> list[PlacedPod]:
+        """The pods on the node, in the order they came."""
+        return [self.pods[uid] for uid in self._pods_on.get(node, ())]
+
+    def put_pod(self, uid: str, node: str, request: PodRequest, device: int = ANY_DEVICE, began: float = 0.0) -> None:
         """Put the pod on the node, away from wherever it was; the same place and size again changes nothing.
 
         A pod that stays on its node with the same GPU request keeps its devices.
 
         Args:
             device: the device that it shares, `ANY_DEVICE` if that is not known.
+            began: when it started to run, Unix seconds; 0.0 if that is not known.
         """
         known = self.pods.get(uid)
         if known is not None:
             if known.node == node and _same_devices(known.request, request):
+                known.began = began or known.began
                 self._resize(known, request)
                 return
             self.remove_pod(uid)
         row = self.row_of(node)
-        pod = PlacedPod(node, request, row, 0)
+        pod = PlacedPod(node, request, row, 0, began)
         self.pods[uid] = pod
         self._pods_on.setdefault(node, {})[uid] = None
         if row == UNKNOWN_ROW:
@@ -211,7 +219,7 @@ class ClusterState:
         """
         self._clear(row)
         self._set_devices(row, self._device_count(row))
-        pods = [self.pods[uid] for uid in self._pods_on.get(node, ())]
+        pods = self.pods_on(node)
         pods.sort(key=lambda pod: (shares_device(pod.request), -int(pod.request.request[GPU])))
         for pod in pods:
             pod.row = row

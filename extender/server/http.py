@@ -1,12 +1,12 @@
 """The HTTP server that kube-scheduler asks: a raw ASGI application.
 
-`POST /prioritize` and `POST /filter` speak the extender protocol; `GET /healthz`, `/readyz`, `/metrics` and `/state`
+`POST /prioritize`, `/filter`, `/preempt` speak the extender protocol; `GET /healthz`, `/readyz`, `/metrics`, `/state`
 are for operators. Whatever cannot be answered is refused with a status and `{"error": ...}` saying what was given and
 what was expected, and counted. A framework would cost three times the time of everything here.
 """
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -14,13 +14,17 @@ from extender import wire
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed, pod_uid
 from extender.cluster.requests import RequestError, pod_request
+from extender.cluster.reservations import Reservations
 from extender.cluster.state import ClusterState
+from extender.placement import PodRequest
+from extender.preemption import PreemptionMode, choose_nodes
 from extender.quantity import QuantityError
 from extender.server.health import readiness
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry import metrics as telemetry
 from extender.telemetry.metrics import Metrics
 from extender.wire import ExtenderArgs, HostPriority, Pod, WireError
+from extender.wire_preempt import decode_preemption, encode_preemption
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -73,6 +77,8 @@ class HttpApp:
         feed: ClusterFeed,
         metrics: Metrics,
         max_body_bytes: int,
+        reservations: Reservations | None = None,
+        preemption: PreemptionMode = PreemptionMode.PASS_THROUGH,
     ) -> None:
         self._scorer = scorer
         self._state = state
@@ -80,9 +86,12 @@ class HttpApp:
         self._feed = feed
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._reservations = reservations
+        self._preemption = preemption
         self._routes = {
             "/prioritize": Route("POST", "prioritize", self._prioritize),
             "/filter": Route("POST", "filter", self._filter),
+            "/preempt": Route("POST", "preempt", self._preempt),
             "/healthz": Route("GET", "healthz", self._healthz),
             "/readyz": Route("GET", "readyz", self._readyz),
             "/metrics": Route("GET", "metrics", self._expose_metrics),
@@ -180,13 +189,34 @@ class HttpApp:
         args = _decode(body)
         pod = _identify(args.pod)
         try:
-            failed = self._scorer.lacking_devices(pod, pod_request(args.pod, self._scorer.resources), args.node_names)
+            request = pod_request(args.pod, self._scorer.resources)
+            failed = self._scorer.lacking_devices(pod, request, args.node_names)
+            withheld = self._withheld(pod, request, args.node_names)
         except RequestError as error:
-            failed = dict.fromkeys(args.node_names, str(error))
+            failed, withheld = dict.fromkeys(args.node_names, str(error)), {}
         except QuantityError as error:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"pod {pod.namespace}/{pod.name}: {error}") from error
-        kept = [name not in failed for name in args.node_names] if failed else None
-        return Response(HTTPStatus.OK, JSON, wire.encode_filter_result(args, kept, failed))
+        self._metrics.withheld_nodes.inc(len(withheld))
+        left_out = failed.keys() | withheld.keys()
+        kept = [name not in left_out for name in args.node_names] if left_out else None
+        return Response(HTTPStatus.OK, JSON, wire.encode_filter_result(args, kept, failed, withheld))
+
+    def _preempt(self, body: bytes, started: float) -> Response:
+        try:
+            args = decode_preemption(body)
+        except WireError as error:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+        pod = _identify(args.pod)
+        try:
+            request = pod_request(args.pod, self._scorer.resources)
+        except (RequestError, QuantityError) as error:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"pod {pod.namespace}/{pod.name}: {error}") from error
+        withheld = self._withheld(pod, request, args.victims)
+        chosen = choose_nodes(self._preemption, self._state, request, args.victims, withheld, time.time())
+        return Response(HTTPStatus.OK, JSON, encode_preemption(chosen))
+
+    def _withheld(self, pod: PodIdentity, request: PodRequest, names: Iterable[str]) -> dict[str, str]:
+        return self._reservations.withheld(pod.uid, request, names) if self._reservations is not None else {}
 
     def _healthz(self, body: bytes, started: float) -> Response:
         return Response(HTTPStatus.OK, JSON, wire.encode_json({"alive": True}))
@@ -214,6 +244,7 @@ class HttpApp:
             "nodes": nodes,
             "pods": len(self._state.pods),
             "assumed": len(self._assumptions),
+            "reservations": self._reservations.held() if self._reservations is not None else [],
         }
         return Response(HTTPStatus.OK, JSON, wire.encode_json(shown))
 

@@ -29,11 +29,14 @@ from extender.decision import Rung, Step
 from extender.policies.breaker import Breaker
 from extender.policies.raters import DirectRater, rater_of
 from extender.policies.worker import Worker
+from extender.preemption import PreemptionMode
 from extender.quantity import QuantityError
+from extender.reservations import ReservationRule
 from extender.server.http import HttpApp
 from extender.server.policy import choose_heuristic, choose_policy
 from extender.server.rpc import RpcServer
 from extender.server.scoring import Scorer
+from extender.server.waiting import ReservationKeeper
 from extender.settings import Settings
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.metrics import Metrics, ReflectorMetrics
@@ -90,7 +93,14 @@ class Extender:
         self._assumptions = Assumptions(
             self._state, settings.assume_ttl, time.monotonic, lambda what: self._metrics.assumptions.labels(what).inc()
         )
-        self._feed = ClusterFeed(self._state, self._assumptions)
+        self._keeper: ReservationKeeper | None = None
+        if settings.reserve_after > 0:
+            rule = ReservationRule(settings.reserve_after, settings.reserve_gpus, settings.reservation_ttl)
+            self._keeper = ReservationKeeper(
+                self._state, rule, settings.scheduler_name, settings.reservation_file, self._metrics
+            )
+        reservations = self._keeper.reservations if self._keeper is not None else None
+        self._feed = ClusterFeed(self._state, self._assumptions, reservations)
         self._metrics.nodes.set_function(lambda: len(self._state))
         self._metrics.pods.set_function(lambda: len(self._state.pods))
         self._metrics.assumed.set_function(lambda: len(self._assumptions))
@@ -116,7 +126,16 @@ class Extender:
         self._synced = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
 
-        app = HttpApp(self._scorer, self._state, self._assumptions, self._feed, self._metrics, settings.max_body_bytes)
+        app = HttpApp(
+            self._scorer,
+            self._state,
+            self._assumptions,
+            self._feed,
+            self._metrics,
+            settings.max_body_bytes,
+            reservations,
+            PreemptionMode(settings.preempt),
+        )
         self._http = _HttpServer(
             uvicorn.Config(
                 app,
@@ -170,6 +189,8 @@ class Extender:
             raise StartError(f"--grpc-port: cannot use {host}:{port}: {error}; 0 takes a free port") from error
         self.grpc_address = _address((host, bound))
         self._expire()
+        if self._keeper is not None:
+            self._keeper.start(lambda: self._feed.ready)
         if self._settings.cluster_file is not None:
             self._apply(_read_cluster(self._settings.cluster_file, self._state.resources))
         else:
@@ -184,13 +205,15 @@ class Extender:
             watcher.join()
         await self._rpc.stop(self._settings.shutdown_grace)
         self._worker.stop()
+        if self._keeper is not None:
+            self._keeper.stop()
         if self._decision_log is not None:
             self._decision_log.stop()
 
     def _watch(self) -> None:
         # Imported here: a run from a file needs neither the package nor the memory it takes.
         from extender.cluster import api as api_server
-        from extender.cluster import watcher
+        from extender.cluster import events, watcher
 
         try:
             api = api_server.connect(
@@ -200,6 +223,8 @@ class Extender:
             )
         except api_server.ClusterAccessError as error:
             raise StartError(str(error)) from error
+        if self._keeper is not None and self._settings.reservation_events:
+            self._keeper.tell(events.EventRecorder(api, lambda result: self._metrics.pod_events.labels(result).inc()))
         handoff = watcher.Handoff(asyncio.get_running_loop(), self._apply)
         for watched in (NODES, PODS):
             self._reflectors[watched.kind] = self._metrics.reflector(watched.kind)

@@ -61,6 +61,19 @@ class Metrics:
         self.filtered_nodes = Counter(
             "stowage_filtered_nodes_total", "Nodes left out by filter, lacking devices.", registry=registry
         )
+        self.withheld_nodes = Counter(
+            "stowage_withheld_nodes_total", "Nodes left out by filter, reserved for other pods.", registry=registry
+        )
+        self.reservations = Counter(
+            "stowage_reservations_total",
+            "Reservations made and ended, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.reserved = Gauge("stowage_reserved_nodes", "Nodes reserved for pods that wait now.", registry=registry)
+        self.pod_events = Counter(
+            "stowage_pod_events_total", "Events on pods, by whether they were written.", ["result"], registry=registry
+        )
         self.assumptions = Counter(
             "stowage_assumptions_total", "Assumptions ended, by what became of them.", ["outcome"], registry=registry
         )

@@ -91,6 +91,14 @@ def test_filter_answers_whole_nodes_with_whole_nodes(extender: ExtenderProcess) 
     assert answer["NodeNames"] is None
 
 
+def test_preempt_passes_on_what_can_be_used(extender: ExtenderProcess) -> None:
+    victims = {"gpu-0": {"Pods": [{"UID": "v"}], "NumPDBViolations": 1}, "gpu-1": {"Pods": [], "NumPDBViolations": 0}}
+    question = {"Pod": pod("p", {"nvidia.com/gpu": "1"}), "NodeNameToMetaVictims": victims}
+    answer = extender.ask("POST", "/preempt", json.dumps(question).encode()).json()
+
+    assert answer == {"NodeNameToMetaVictims": {"gpu-0": victims["gpu-0"]}}
+
+
 def test_a_senseless_gpu_request_fits_nowhere_and_prioritize_has_no_opinion(extender: ExtenderProcess) -> None:
     asked = {"stowage.dev/gpu-milli": "1500"}
     answer = extender.ask("POST", "/filter", extender_args(pod("odd", asked), ["gpu-0"])).json()
@@ -124,7 +132,9 @@ REFUSED = [
     ("POST", "/prioritize", b" " * (MAX_BODY_BYTES + 1), 413, "more than 65536 bytes"),
     ("GET", "/prioritize", None, 405, "expected POST"),
     ("POST", "/healthz", b"", 405, "expected GET"),
-    ("POST", "/preempt", b"{}", 404, "expected one of POST /prioritize"),
+    ("POST", "/preempt", b"{}", 400, 'ExtenderPreemptionArgs without "Pod"'),
+    ("POST", "/bind", b"{}", 404, "expected one of POST /prioritize"),
+    ("POST", "/scheduler/prioritize", b"{}", 404, "Check urlPrefix and the verbs"),
     ("GET", "/", None, 404, "urlPrefix"),
 ]
 
@@ -133,7 +143,7 @@ REFUSED = [
 def test_what_cannot_be_answered_is_refused_counted_and_survived(
     extender: ExtenderProcess, method: str, path: str, body: bytes | None, status: int, reason: str
 ) -> None:
-    verb = path[1:] if path[1:] in ("prioritize", "filter", "healthz") else "unknown"
+    verb = path[1:] if path[1:] in ("prioritize", "filter", "preempt", "healthz") else "unknown"
     before = extender.count("stowage_requests_total", verb=verb, code=str(status))
 
     reply = extender.ask(method, path, body)
@@ -205,6 +215,7 @@ def test_the_state_shows_what_each_node_offers_and_has_given(tmp_path: Path) -> 
             "nodes": {"n": {"allocatable": [8000, 32 * 2**30, 2000], "requested": [1500, 0, 1000]}},
             "pods": 1,
             "assumed": 0,
+            "reservations": [],
         }
 
 
