@@ -113,6 +113,17 @@ class Settings(BaseSettings):
     decision_log_flush: float = Field(
         default=1.0, gt=0, description="seconds after which a decision is written at the latest"
     )
+    decision_log_file_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=1024, description="size at which the log's file is renamed to NAME.1"
+    )
+    decision_log_files: int = Field(
+        default=8, ge=0, description="renamed files that are kept; the oldest is deleted when there are more"
+    )
+    decision_log_fsync: bool = Field(
+        default=False,
+        description="wait for the disk at every flush: a power failure then loses no more than a kill -9, the last "
+        "flush interval",
+    )
     list_page_size: int = Field(
         default=500, ge=1, description="objects per page when nodes and pods are listed from the API server"
     )

@@ -156,9 +156,16 @@ class Pod(Struct, rename="camel", gc=False):
     status: PodStatus = field(default_factory=PodStatus)
 
 
+class WatchedPodMeta(ObjectMeta, rename="camel", gc=False):
+    """metav1.ObjectMeta with what is read of a pod's."""
+
+    creation_timestamp: str | None = None
+
+
 class WatchedPod(Pod, rename="camel", gc=False):
     """v1.Pod as it is read from the API server; from a question of kube-scheduler's less is."""
 
+    metadata: WatchedPodMeta = field(default_factory=WatchedPodMeta)
     spec: WatchedPodSpec = field(default_factory=WatchedPodSpec)
 
 

@@ -25,6 +25,7 @@ from extender.cluster.requests import (
 from extender.cluster.reservations import Reservations, WaitingPod
 from extender.cluster.state import ClusterState
 from extender.placement import IntArray, PodRequest
+from extender.telemetry.outcomes import Outcomes
 from extender.wire import Node, ObjectMeta, WatchedPod
 
 REMEMBERED_DELETIONS = 4096  # late events trail a deletion by seconds, and no cluster deletes more in that time
@@ -52,8 +53,8 @@ class NodeSeen(NamedTuple):
 class PodSeen(NamedTuple):
     """A pod is on a node (`node`, `request`), or takes nothing yet or any more (`node` is empty).
 
-    `ended`: it will never take anything again. `began`: when it started to run, Unix seconds, 0.0 if it has not.
-    `waiting`: kube-scheduler found no room for it.
+    `ended`: it will never take anything again. `created`, `began`: when it was created and when it started to run, Unix
+    seconds, 0.0 where that is not known or not yet. `waiting`: kube-scheduler found no room for it.
     """
 
     uid: str
@@ -62,6 +63,7 @@ class PodSeen(NamedTuple):
     ended: bool
     version: int | None
     listed: bool
+    created: float = 0.0
     began: float = 0.0
     waiting: WaitingPod | None = None
 
@@ -110,8 +112,8 @@ def seen_pod(pod: WatchedPod, resources: Sequence[str], listed: bool) -> PodSeen
     if not node or ended:
         waiting = None if ended else _waiting(pod, uid, resources)
         return PodSeen(uid, "", None, ended, version, listed, waiting=waiting)
-    began = _unix(pod.status.start_time)
-    return PodSeen(uid, node, bound_pod_request(pod, resources), False, version, listed, began)
+    created, began = _unix(pod.metadata.creation_timestamp), _unix(pod.status.start_time)
+    return PodSeen(uid, node, bound_pod_request(pod, resources), False, version, listed, created, began)
 
 
 def _waiting(pod: WatchedPod, uid: str, resources: Sequence[str]) -> WaitingPod | None:
@@ -145,10 +147,17 @@ class ClusterFeed:
         synced: the kinds whose first list is complete.
     """
 
-    def __init__(self, state: ClusterState, assumptions: Assumptions, reservations: Reservations | None = None) -> None:
+    def __init__(
+        self,
+        state: ClusterState,
+        assumptions: Assumptions,
+        reservations: Reservations | None = None,
+        outcomes: Outcomes | None = None,
+    ) -> None:
         self._state = state
         self._assumptions = assumptions
         self._reservations = reservations
+        self._outcomes = outcomes
         self._versions = {Kind.NODES: _Versions(), Kind.PODS: _Versions()}
         self.synced: set[Kind] = set()
 
@@ -180,9 +189,13 @@ class ClusterFeed:
         if event.request is not None:
             self._assumptions.settle(event.uid, event.node)
             self._state.put_pod(event.uid, event.node, event.request, began=event.began)
+            if self._outcomes is not None:
+                self._outcomes.pod_on(event.uid, event.node, event.created, event.began)
         elif event.ended:
             self._assumptions.settle(event.uid, None)
             self._state.remove_pod(event.uid)
+            if self._outcomes is not None:
+                self._outcomes.pod_left(event.uid)
         elif event.uid not in self._assumptions:
             # A pending pod takes nothing; one that is assumed is about to be bound, and binding is what we wait for.
             self._state.remove_pod(event.uid)
@@ -204,6 +217,8 @@ class ClusterFeed:
         else:
             self._assumptions.settle(event.key, None)
             self._state.remove_pod(event.key)
+            if self._outcomes is not None:
+                self._outcomes.pod_left(event.key)
             if self._reservations is not None:
                 self._reservations.pod_left(event.key, "")
 
@@ -220,6 +235,8 @@ class ClusterFeed:
                 # An assumed pod may be younger than the list.
                 if uid not in self._assumptions:
                     self._state.remove_pod(uid)
+                    if self._outcomes is not None:
+                        self._outcomes.pod_left(uid)
             if self._reservations is not None:
                 self._reservations.keep_only(event.keys)
         self.synced.add(event.kind)

@@ -40,6 +40,7 @@ from extender.server.waiting import ReservationKeeper
 from extender.settings import Settings
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.metrics import Metrics, ReflectorMetrics
+from extender.telemetry.outcomes import Outcomes
 from extender.wire import WireError
 
 if TYPE_CHECKING:
@@ -93,14 +94,6 @@ class Extender:
         self._assumptions = Assumptions(
             self._state, settings.assume_ttl, time.monotonic, lambda what: self._metrics.assumptions.labels(what).inc()
         )
-        self._keeper: ReservationKeeper | None = None
-        if settings.reserve_after > 0:
-            rule = ReservationRule(settings.reserve_after, settings.reserve_gpus, settings.reservation_ttl)
-            self._keeper = ReservationKeeper(
-                self._state, rule, settings.scheduler_name, settings.reservation_file, self._metrics
-            )
-        reservations = self._keeper.reservations if self._keeper is not None else None
-        self._feed = ClusterFeed(self._state, self._assumptions, reservations)
         self._metrics.nodes.set_function(lambda: len(self._state))
         self._metrics.pods.set_function(lambda: len(self._state.pods))
         self._metrics.assumed.set_function(lambda: len(self._assumptions))
@@ -110,7 +103,19 @@ class Extender:
                 settings.decision_log,
                 settings.decision_log_flush,
                 lambda result, count: self._metrics.decision_log_records.labels(result).inc(count),
+                settings.decision_log_file_bytes,
+                settings.decision_log_files,
+                settings.decision_log_fsync,
             )
+        outcomes = Outcomes(time.time, self._decision_log.append) if self._decision_log is not None else None
+        self._keeper: ReservationKeeper | None = None
+        if settings.reserve_after > 0:
+            rule = ReservationRule(settings.reserve_after, settings.reserve_gpus, settings.reservation_ttl)
+            self._keeper = ReservationKeeper(
+                self._state, rule, settings.scheduler_name, settings.reservation_file, self._metrics
+            )
+        reservations = self._keeper.reservations if self._keeper is not None else None
+        self._feed = ClusterFeed(self._state, self._assumptions, reservations, outcomes)
         self._scorer = Scorer(
             self._state,
             self._assumptions,
@@ -121,6 +126,7 @@ class Extender:
             self._decision_log,
             settings.deadline,
             self._is_stale,
+            outcomes,
         )
         self._watchers: list[Watcher] = []
         self._synced = asyncio.Event()

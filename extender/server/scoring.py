@@ -15,9 +15,12 @@ from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
 from extender.decision import NO_RANKING, Deadline, Decision, FailureKind, Rung, Step
+from extender.features_digest import class_name, features_digest
 from extender.placement import IntArray, PodRequest
-from extender.telemetry.decision_log import DecisionLog, DecisionRecord
+from extender.telemetry.decision_log import DecisionLog
+from extender.telemetry.decision_records import DecisionRecord
 from extender.telemetry.metrics import Metrics
+from extender.telemetry.outcomes import Outcomes
 
 SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
 
@@ -69,6 +72,7 @@ class Scorer:
         decision_log: DecisionLog | None,
         deadline_seconds: float,
         is_stale: Callable[[], bool],
+        outcomes: Outcomes | None = None,
     ) -> None:
         """Begin to answer.
 
@@ -82,7 +86,9 @@ class Scorer:
             decision_log: where they are written down, if anywhere.
             deadline_seconds: from a complete request to its answer.
             is_stale: whether what is known of the cluster is too old to steer by.
+            outcomes: what follows the pods that were decided on, if anything.
         """
+        self._outcomes = outcomes
         self.policy_digest = policy_digest
         self._state = state
         self._assumptions = assumptions
@@ -135,10 +141,11 @@ class Scorer:
         made = self._decide(request, known, Deadline(started, self._deadline_seconds, time.perf_counter))
         if made.failures:
             self._report_failures(made, started)
+        seen = features_digest(self._state.arrays, request, made.ranking.rows) if self._decision_log is not None else ""
         if made.ranking.rows.shape[0]:
             best = self._state.name_of(int(made.ranking.rows[0]))
             self._assumptions.assume(pod.uid, best, request, int(made.ranking.devices[0]))
-        return self._answer(pod, request, made, started)
+        return self._answer(pod, request, made, started, seen)
 
     def _decide(self, request: PodRequest, rows: IntArray, deadline: Deadline) -> Decision:
         try:
@@ -183,7 +190,9 @@ class Scorer:
             self._quiet_until = now + SECONDS_BETWEEN_REPORTS
             log.error("no usable scores from %s", "; ".join(new))
 
-    def _answer(self, pod: PodIdentity, request: PodRequest, made: Decision, started: float) -> Answer:
+    def _answer(
+        self, pod: PodIdentity, request: PodRequest, made: Decision, started: float, features: str = ""
+    ) -> Answer:
         ranking = made.ranking
         nodes = [
             RankedNode(self._state.name_of(row), score, priority)
@@ -194,19 +203,24 @@ class Scorer:
         self._metrics.decisions.labels(made.rung).inc()
         self._metrics.candidates.observe(made.candidates)
         if self._decision_log is not None:
+            if self._outcomes is not None:
+                self._outcomes.decided(pod.uid)
             self._decision_log.append(
                 DecisionRecord(
                     time=time.time(),
                     namespace=pod.namespace,
                     pod=pod.name,
                     uid=pod.uid,
+                    pod_class=class_name(request),
                     request=request.request.tolist(),
                     gpu_count=request.gpu_count,
                     gpu_milli=request.gpu_milli,
                     priority=request.priority,
                     expected_seconds=request.expected_seconds,
                     candidates=made.candidates,
+                    features=features,
                     chosen=nodes[0].name if nodes else None,
+                    propensity=1.0,  # the policies here draw no lots
                     rung=made.rung,
                     scores=[(node.name, node.score) for node in nodes],
                     policy=self.policy_digest,

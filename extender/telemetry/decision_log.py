@@ -1,8 +1,12 @@
-"""The decision log: one JSON line per prioritize answer, for audits and for training on what a cluster really asked.
+"""The decision log: a JSON line per prioritize answer and per outcome, for audits and for training on what was asked.
 
 Requests only append to a list in memory. A thread writes the lines out every flush interval and hands them to the
-operating system, so a kill -9 loses at most the last interval; there is no fsync, so a power failure can lose more.
-A disk that is full or gone costs records, which are counted, and never a request.
+operating system, so a kill -9 loses at most the last interval. A power failure can lose what the operating system has
+not written yet, unless each flush is told to wait for the disk (fsync). A disk that is full or gone costs records,
+which are counted, and never a request.
+
+A file that has reached its size is renamed to `NAME.1`, what was `NAME.1` to `NAME.2` and so on, and the oldest is
+deleted: the log as a whole never takes more than (files + 1) x (size + one flush).
 """
 
 import logging
@@ -14,64 +18,42 @@ from pathlib import Path
 
 import msgspec
 
+from extender.telemetry.decision_records import Record
+
 RECORDS_AT_MOST = 100_000  # waiting for the disk; at some 500 bytes each 50 MB
 
 log = logging.getLogger(__name__)
 
 
-class DecisionRecord(msgspec.Struct, gc=False):
-    """One decision.
-
-    Attributes:
-        time: Unix seconds.
-        namespace: the pod's.
-        pod: its name.
-        uid: its uid.
-        request: what it asks for, a number per resource of the policy, in base units.
-        gpu_count: devices it asks for.
-        gpu_milli: thousandths of each.
-        priority: the pod's priority value.
-        expected_seconds: how long it says it will run, 0 if it does not say.
-        candidates: how many candidates were scored.
-        chosen: the node ranked first, null for an answer without opinion.
-        rung: what gave the answer.
-        scores: [[node, score], ...], best first, at most ten.
-        policy: SHA-256 of the policy file, or the heuristic's name.
-        latency: seconds from the complete request to the answer.
-    """
-
-    time: float
-    namespace: str
-    pod: str
-    uid: str
-    request: list[int]
-    gpu_count: int
-    gpu_milli: int
-    priority: int
-    expected_seconds: float
-    candidates: int
-    chosen: str | None
-    rung: str
-    scores: list[tuple[str, float]]
-    policy: str
-    latency: float
-
-
 class DecisionLog:
     """Appends records to a file, off the request path."""
 
-    def __init__(self, path: Path, flush_seconds: float, count: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        flush_seconds: float,
+        count: Callable[[str, int], None],
+        file_bytes: int = 64 * 1024 * 1024,
+        files: int = 8,
+        fsync: bool = False,
+    ) -> None:
         """Open nothing yet.
 
         Args:
             path: appended to; created, with its folder, if missing.
             flush_seconds: a record is on its way to the disk after so long at the latest.
             count: called with "written" or "lost" and a number of records.
+            file_bytes: a file that has become so large is renamed, and another one begun.
+            files: how many renamed files are kept.
+            fsync: whether each flush waits until the disk has it.
         """
         self._path = path
+        self._file_bytes = file_bytes
+        self._files = files
+        self._fsync = fsync
         self._flush_seconds = flush_seconds
         self._count = count
-        self._waiting: deque[DecisionRecord] = deque()
+        self._waiting: deque[Record] = deque()
         self._stop = threading.Event()
         self._failing = False
         self._encoder = msgspec.json.Encoder()
@@ -81,7 +63,7 @@ class DecisionLog:
         """Begin to write."""
         self._thread.start()
 
-    def append(self, record: DecisionRecord) -> None:
+    def append(self, record: Record) -> None:
         """Take the record; returns at once."""
         if len(self._waiting) >= RECORDS_AT_MOST:
             self._count("lost", 1)
@@ -101,16 +83,20 @@ class DecisionLog:
             if count:
                 self._write([self._waiting.popleft() for _ in range(count)])
 
-    def _write(self, records: list[DecisionRecord]) -> None:
+    def _write(self, records: list[Record]) -> None:
         lines = b"".join(self._encoder.encode(record) + b"\n" for record in records)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # Opened anew each time: a log that was rotated away or deleted is begun again.
             descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             try:
-                _write_whole(descriptor, lines)
+                size = _write_whole(descriptor, lines)
+                if self._fsync:
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if size >= self._file_bytes:
+                self._rotate()
         except OSError as error:
             self._count("lost", len(records))
             if not self._failing:
@@ -122,12 +108,27 @@ class DecisionLog:
             log.warning("decision log %s can be written again", self._path)
         self._failing = False
 
+    def _rotate(self) -> None:
+        """Rename the files, the oldest first, which is overwritten."""
+        names = [self._path, *(rotated(self._path, number) for number in range(1, self._files + 1))]
+        if len(names) == 1:
+            self._path.unlink()
+        for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
+            if newer.exists():
+                newer.replace(older)
 
-def _write_whole(descriptor: int, lines: bytes) -> None:
-    """Write after ending a line that an earlier failure has torn; readers skip that line."""
+
+def rotated(path: Path, number: int) -> Path:
+    """The name of a log's file after so many rotations."""
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _write_whole(descriptor: int, lines: bytes) -> int:
+    """Write after ending a line that an earlier failure has torn, which readers skip; returns the file's new size."""
     end = os.lseek(descriptor, 0, os.SEEK_END)
     if end > 0 and os.pread(descriptor, 1, end - 1) != b"\n":
         lines = b"\n" + lines
     view = memoryview(lines)
     while view:
         view = view[os.write(descriptor, view) :]
+    return os.lseek(descriptor, 0, os.SEEK_END)

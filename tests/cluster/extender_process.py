@@ -108,7 +108,11 @@ class ExtenderProcess:
         if not self._decision_log.exists():
             return []
         records = map(json.loads, self._decision_log.read_text().splitlines())
-        return [Decision(**{field: record[field] for field in Decision._fields}) for record in records]
+        return [
+            Decision(**{field: record[field] for field in Decision._fields})
+            for record in records
+            if record["kind"] == "decision"
+        ]
 
     def counted(self, name: str) -> list[dict[str, str]]:
         """The labels of a counter's series, those that counted anything."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from training.workloads import csv_trace, decisions, generated, kubectl, openb, synthetic
+from training.workloads import csv_trace, generated, kubectl, openb, recorded, synthetic
 from training.workloads.arrivals import ArrivalProcess
 from training.workloads.assembly import NodePrices
 from training.workloads.base import (
@@ -163,7 +163,7 @@ def _read_recorded(arguments: WorkloadArguments) -> Population:
         case "kubectl":
             return kubectl.read_population(path, arguments.prices)
         case _:
-            return decisions.read_population(path, arguments.assumed_seconds, arguments.prices)
+            return recorded.read_population(path, arguments.assumed_seconds, arguments.prices)
 
 
 def _with_recorded_resources(population: Population, count: int) -> Population:

@@ -1,5 +1,6 @@
 import json
 import socket
+import time
 from pathlib import Path
 
 import grpc
@@ -8,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.extender.cluster.test_watcher import eventually, kubeconfig
 from tests.extender.objects import cluster_list, extender_args, node, pod
-from tests.extender.server.process import run_extender, serve
+from tests.extender.server.process import exchange, run_extender, serve
 
 POLICY = ("--policy", "heuristic:least-allocated")
 
@@ -36,11 +37,15 @@ def test_every_decision_is_in_the_log_after_sigterm(tmp_path: Path) -> None:
     assert record["time"] > 1.7e9
     assert 0 < record["latency"] < 5
     assert [name for name, _ in record["scores"]] == ["n", "m"]
-    del record["time"], record["latency"], record["scores"]
+    assert len(record["features"]) == 16
+    del record["time"], record["latency"], record["scores"], record["features"]
     assert record == {
         "namespace": "default",
         "pod": "p",
         "uid": "uid-p",
+        "kind": "decision",
+        "pod_class": "cpu",
+        "propensity": 1.0,
         "request": [500, 2**30, 0],
         "gpu_count": 0,
         "gpu_milli": 0,
@@ -51,6 +56,32 @@ def test_every_decision_is_in_the_log_after_sigterm(tmp_path: Path) -> None:
         "rung": "policy",
         "policy": "heuristic:least-allocated",
     }
+
+
+def test_a_kill_loses_no_more_than_the_last_flush_interval(tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    flush_seconds = 0.2
+    with serve(
+        cluster_list(node("n")), tmp_path, "--decision-log", str(log), "--decision-log-flush", str(flush_seconds)
+    ) as extender:
+        connection = extender.connect()
+        asked: list[tuple[float, str]] = []
+        while not asked or time.time() < asked[0][0] + 1.5:
+            name = f"p{len(asked)}"
+            assert exchange(connection, "POST", "/prioritize", extender_args(pod(name), ["n"])).status == 200
+            asked.append((time.time(), name))
+        extender.process.kill()
+        killed = time.time()
+        extender.process.wait()
+        connection.close()
+
+    lines = log.read_bytes().split(b"\n")
+    written = [json.loads(line)["pod"] for line in lines[:-1]]  # the last is torn, or empty
+    assert written == [name for _, name in asked[: len(written)]]
+    lost = asked[len(written) :]
+    # Beside the interval, what the thread needs to be woken and to write on a busy machine.
+    assert not lost or killed - lost[0][0] < flush_seconds + 0.8
+    assert len(written) > 1
 
 
 def test_a_log_that_cannot_be_written_fails_no_request(tmp_path: Path) -> None:

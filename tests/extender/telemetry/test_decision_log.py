@@ -7,12 +7,30 @@ from pathlib import Path
 import pytest
 
 from extender.telemetry import decision_log
-from extender.telemetry.decision_log import DecisionLog, DecisionRecord
+from extender.telemetry.decision_log import DecisionLog
+from extender.telemetry.decision_records import DecisionRecord
 
 
 def record(pod: str) -> DecisionRecord:
     return DecisionRecord(
-        1.0, "default", pod, f"uid-{pod}", [1, 2, 0], 0, 0, 0, 0.0, 2, "n", "policy", [("n", 0.5)], "digest", 0.001
+        time=1.0,
+        namespace="default",
+        pod=pod,
+        uid=f"uid-{pod}",
+        pod_class="cpu",
+        request=[1, 2, 0],
+        gpu_count=0,
+        gpu_milli=0,
+        priority=0,
+        expected_seconds=0.0,
+        candidates=2,
+        features="00",
+        chosen="n",
+        propensity=1.0,
+        rung="policy",
+        scores=[("n", 0.5)],
+        policy="digest",
+        latency=0.001,
     )
 
 
@@ -102,3 +120,33 @@ def test_what_the_disk_cannot_take_in_time_is_bounded(tmp_path: Path, monkeypatc
         log.append(record(pod))
 
     assert counts == {"lost": 1}
+
+
+def test_a_file_that_has_its_size_is_renamed_and_the_oldest_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    log = DecisionLog(path, 3600.0, lambda result, number: None, file_bytes=1, files=2)
+    for pod in "abcd":
+        log._write([record(pod)])
+
+    assert not path.exists()
+    assert {file.name: pods_in(file) for file in tmp_path.iterdir()} == {
+        "decisions.jsonl.1": ["d"],
+        "decisions.jsonl.2": ["c"],
+    }
+
+
+def test_without_older_files_the_log_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    log = DecisionLog(path, 3600.0, lambda result, number: None, file_bytes=1, files=0)
+    log._write([record("a")])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fsync", [False, True])
+def test_each_flush_waits_for_the_disk_if_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsync: bool) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(decision_log.os, "fsync", synced.append)
+    DecisionLog(tmp_path / "d", 3600.0, lambda result, number: None, fsync=fsync)._write([record("a")])
+
+    assert bool(synced) is fsync

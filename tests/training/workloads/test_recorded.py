@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from extender.telemetry.decision_log import DecisionLog, DecisionRecord
+from extender.telemetry.decision_log import DecisionLog
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord
 from tests.training.workloads.test_kubectl import node
 from training.workloads.base import Population
-from training.workloads.decisions import LOG_FILE, read_population
+from training.workloads.recorded import LOG_FILE, main, read_population
 from training.workloads.tables import TraceError
 
 GIB = 1024**3
@@ -22,6 +23,9 @@ def record(**changes: Any) -> DecisionRecord:
         "namespace": "default",
         "pod": "p",
         "uid": "uid-p",
+        "pod_class": "share",
+        "features": "00",
+        "propensity": 1.0,
         "request": [500, GIB, 250],
         "gpu_count": 1,
         "gpu_milli": 250,
@@ -64,7 +68,7 @@ def test_a_duration_is_what_the_pod_announced_or_what_is_assumed(tmp_path):
     population = read(tmp_path, line(), line(uid="uid-q", expected_seconds=90.0))
     assert population.duration.tolist() == [600.0, 90.0]
     assert population.expected.tolist() == [0.0, 90.0]
-    assert "1 of which are assumed to run 600 s" in population.name
+    assert "0 of which have ended and 1 are assumed to run 600 s" in population.name
 
 
 def test_a_pod_asked_about_again_arrives_with_the_first_question(tmp_path):
@@ -101,7 +105,7 @@ def test_a_torn_line_is_skipped_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ('{"time": 1}', r"decisions\.jsonl:2: Object missing required field `namespace`"),
+        ('{"kind": "decision", "time": 1}', r"decisions\.jsonl:2: Object missing required field `namespace`"),
         (line(request=[1, 2]), r"decisions\.jsonl:2: request: \[1, 2\] where an amount of each of cpu, memory, gpu"),
         (line(request=[-1, 2, 3]), r"decisions\.jsonl:2: request: \[-1, 2, 3\] where amounts of 0 or more"),
         (line(time=-5.0), r"decisions\.jsonl:2: time: -5\.0 where Unix seconds"),
@@ -123,3 +127,36 @@ def test_an_empty_log_is_refused(tmp_path):
 def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(TraceError, match=r"decisions\.jsonl: no such file"):
         read_population(tmp_path, assumed_seconds=600.0)
+
+
+def test_what_a_pod_really_took_outweighs_what_it_announced(tmp_path):
+    ended = [EndedRecord(MIDNIGHT + 90.0, "uid-p", "a", 25.0), EndedRecord(MIDNIGHT + 95.0, "uid-r", "", -1.0)]
+    bound = BoundRecord(MIDNIGHT + 65.0, "uid-p", "a", 5.0)
+    others = [msgspec.json.encode(each).decode() for each in (bound, *ended)]
+    announced = {"expected_seconds": 900.0}
+    population = read(
+        tmp_path, line(**announced), line(uid="uid-q", **announced), line(uid="uid-r", time=MIDNIGHT + 70.0), *others
+    )
+    assert population.duration.tolist() == [25.0, 900.0, 600.0]
+
+
+def test_files_that_were_rotated_away_come_first(tmp_path):
+    (tmp_path / f"{LOG_FILE}.2").write_text(line(uid="uid-1", time=MIDNIGHT + 1.0) + "\n")
+    (tmp_path / f"{LOG_FILE}.1").write_text(line(uid="uid-2", time=MIDNIGHT + 2.0) + "\n")
+    population = read(tmp_path, line(uid="uid-3", time=MIDNIGHT + 3.0), line(uid="uid-1", time=MIDNIGHT + 4.0))
+    assert population.arrival.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_command_says_what_is_in_a_log(tmp_path, capsys):
+    read(tmp_path, line(), line(uid="uid-q", gpu_count=2, gpu_milli=1000, pod_class="gpu-2"), '{"torn')
+    assert main([str(tmp_path)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["pods"], shown["nodes"]) == (2, 1)
+    assert shown["records"] == {"decision": 2}
+    assert shown["classes"] == {"share": 1, "gpu-2": 1}
+    assert "1 torn lines skipped" in shown["workload"]
+
+
+def test_the_command_says_why_a_log_cannot_be_read(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "no such file" in capsys.readouterr().err

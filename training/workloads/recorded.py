@@ -1,10 +1,12 @@
 """What a cluster really asked: the extender's decision log as the pods of a workload.
 
-A folder holds the log, `decisions.jsonl`, and the nodes, `nodes.json` (from kubectl) or `nodes.csv`. The log was
-written for audits, so much of a workload is not in it:
+A folder holds the log, `decisions.jsonl` with what was rotated away (`decisions.jsonl.1` and so on), and the nodes,
+`nodes.json` (from kubectl) or `nodes.csv`. `python -m training.workloads.recorded FOLDER` says what is in it. The log
+was written for audits, so much of a workload is not in it:
 
-- **Durations.** A pod's own announcement (`expected_seconds`) is taken for its duration; where it made none, a
-  duration has to be assumed, the same for all. The population's name says for how many.
+- **Durations.** Those of pods that have ended while the extender ran are in the log. For the others a pod's own
+  announcement (`expected_seconds`) is taken for its duration; where it made none, a duration has to be assumed, the
+  same for all. The population's name says for how many.
 - **Nodes.** Only the chosen one is named, so the nodes come from another file.
 - **Where a pod may run.** Selectors, affinity and taints are not recorded: every node admits every pod.
 - **Resources** beside CPU, memory and GPU have no names in the log and are left out.
@@ -14,15 +16,20 @@ written for audits, so much of a workload is not in it:
 A pod that was asked about several times, because it could not be placed or bound, arrives with the first question.
 """
 
+import argparse
+import json
 import math
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
-from extender.telemetry.decision_log import DecisionRecord
+from extender.telemetry.decision_log import rotated
+from extender.telemetry.decision_records import DecisionRecord, EndedRecord, Record
 from training.workloads import csv_trace, kubectl
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
@@ -31,6 +38,7 @@ from training.workloads.kubernetes_objects import read_bytes
 from training.workloads.tables import LARGEST, TraceError
 
 LOG_FILE = "decisions.jsonl"
+ASSUMED_SECONDS = 3600.0
 
 
 def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | None = None) -> Population:
@@ -46,15 +54,19 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
     """
     path = folder / LOG_FILE
     first: dict[str, DecisionRecord] = {}
+    ran: dict[str, float] = {}
     torn = 0
     for record in read_records(path):
         if record is None:
             torn += 1
-        else:
+        elif isinstance(record, DecisionRecord):
             first.setdefault(record.uid or f"{record.namespace}/{record.pod}", record)
+        elif isinstance(record, EndedRecord) and record.duration > 0:
+            ran[record.uid] = record.duration
     if not first:
         raise TraceError(f"{path}: there is no decision in it")
     records = list(first.values())
+    measured = np.array([ran.get(uid, 0.0) for uid in first])
     time = np.array([record.time for record in records])
     announced = np.array([record.expected_seconds for record in records])
     gpu_count = np.array([record.gpu_count for record in records])
@@ -65,13 +77,14 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
     lost = f" ({torn} torn lines skipped)" if torn else ""
     population = assemble(
         f"{path}, {len(nodes.devices)} nodes and {len(records)} pods of a decision log{lost}, "
-        f"{int((announced == 0).sum())} of which are assumed to run {assumed_seconds:g} s",
+        f"{int((measured > 0).sum())} of which have ended and {int(((announced == 0) & (measured == 0)).sum())} are "
+        f"assumed to run {assumed_seconds:g} s",
         nodes,
         PodColumns(
             request,
             gpu_count,
             gpu_milli,
-            duration=np.where(announced > 0, announced, assumed_seconds),
+            duration=np.where(measured > 0, measured, np.where(announced > 0, announced, assumed_seconds)),
             priority=np.array([record.priority for record in records]),
             arrival=time - time.min() // DAY_SECONDS * DAY_SECONDS,
             expected=announced,
@@ -96,17 +109,30 @@ def read_nodes(folder: Path) -> NodeColumns:
     )
 
 
-def read_records(path: Path) -> Iterator[DecisionRecord | None]:
-    """The records of a log; None for a line that a full disk has torn, which is no JSON.
+def files_of(path: Path) -> list[Path]:
+    """The files of a log, the oldest first."""
+    older: list[Path] = []
+    while (name := rotated(path, len(older) + 1)).is_file():
+        older.append(name)
+    return [*reversed(older), *([path] if path.is_file() or not older else [])]
+
+
+def read_records(path: Path) -> Iterator[Record | None]:
+    """The records of a log; None for a line that a full disk or a crash has torn, which is no JSON.
 
     Raises:
-        TraceError: there is no such file, or a line is JSON but no decision.
+        TraceError: there is no such file, or a line is JSON but no record.
     """
+    for file in files_of(path):
+        yield from _read_file(file)
+
+
+def _read_file(path: Path) -> Iterator[Record | None]:
     for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            record = msgspec.json.decode(line, type=DecisionRecord)
+            record: Record = msgspec.json.decode(line, type=Record)
         except msgspec.ValidationError as error:
             raise TraceError(f"{path}:{number}: {error}") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -117,8 +143,10 @@ def read_records(path: Path) -> Iterator[DecisionRecord | None]:
         yield record
 
 
-def _problem(record: DecisionRecord) -> str:
+def _problem(record: Record) -> str:
     """What makes a record impossible, empty where nothing does."""
+    if not isinstance(record, DecisionRecord):
+        return "" if math.isfinite(record.time) else f"time: {record.time} where Unix seconds were expected"
     if len(record.request) < len(BASE_RESOURCES):
         return f"request: {record.request} where an amount of each of {', '.join(BASE_RESOURCES)} was expected"
     if any(not 0 <= amount <= LARGEST for amount in record.request):
@@ -133,3 +161,40 @@ def _problem(record: DecisionRecord) -> str:
     if not csv_trace.LOWEST_PRIORITY <= record.priority <= csv_trace.HIGHEST_PRIORITY:
         return f"priority: {record.priority} where a 32-bit number was expected"
     return ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Say what a recorded workload holds, as JSON; exit status 2: it cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m training.workloads.recorded", description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help=f"holds {LOG_FILE} and the nodes, nodes.json or nodes.csv")
+    parser.add_argument(
+        "--assumed-seconds",
+        type=float,
+        default=ASSUMED_SECONDS,
+        help="duration of a pod that announced none and has not ended (default: %(default)g)",
+    )
+    given = parser.parse_args(arguments)
+    try:
+        population = read_population(given.folder, given.assumed_seconds)
+        records = [record for record in read_records(given.folder / LOG_FILE) if record is not None]
+    except TraceError as error:
+        sys.stderr.write(f"{parser.prog}: {error}\n")
+        return 2
+    decisions = [record for record in records if isinstance(record, DecisionRecord)]
+    shown = {
+        "workload": population.name,
+        "pods": len(population.arrival),
+        "nodes": len(population.allocatable),
+        "seconds": float(population.arrival[-1] - population.arrival[0]),
+        "mean_duration": round(float(population.duration.mean()), 3),
+        "records": Counter(type(record).__struct_config__.tag for record in records),
+        "classes": Counter(record.pod_class for record in decisions),
+        "rungs": Counter(record.rung for record in decisions),
+        "policies": Counter(record.policy for record in decisions),
+    }
+    sys.stdout.write(json.dumps(shown, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
