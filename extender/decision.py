@@ -23,6 +23,7 @@ from extender.placement import (
 )
 from extender.policies.base import NodeView, PolicyError, Rater, ScoreArray
 from extender.policies.breaker import Breaker
+from extender.policies.kept import UnpreparedError
 from extender.policies.worker import DeadlineError
 
 MAX_PRIORITY = 10  # MaxExtenderPriority, k8s.io/kube-scheduler/extender/v1/types.go
@@ -200,7 +201,7 @@ def decide(
             # answer from the next rung; the failure is named here, counted and logged by `server.scoring`.
             kind = FailureKind.DEADLINE if isinstance(error, DeadlineError) else FailureKind.ERROR
             failures.append(Failure(step.rung, kind, f"{name}: {type(error).__name__}: {error}"))
-            if step.breaker is not None:
+            if step.breaker is not None and not isinstance(error, UnpreparedError):
                 step.breaker.failed()
         else:
             if step.breaker is not None:

@@ -161,7 +161,7 @@ class OnnxPolicy:
     def inputs(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> FeatureArray:
         """What the graph is told of the candidates; (K, F) float32."""
         if self.weighs:
-            return valuation_columns(nodes, pod, candidates, self.tables, self._profile_of(nodes))
+            return valuation_columns(nodes, pod, candidates, self.tables, self.profile_of(nodes))
         return placement_features(nodes, pod, candidates, self.tables)
 
     def score_features(self, features: FeatureArray, run_options: onnxruntime.RunOptions | None = None) -> ScoreArray:
@@ -184,7 +184,7 @@ class OnnxPolicy:
         self._inventory = b""
         self._profile: WorkloadProfile | None = None
 
-    def _profile_of(self, nodes: NodeArrays) -> WorkloadProfile:
+    def profile_of(self, nodes: NodeArrays) -> WorkloadProfile:
         """The profile on this cluster, derived anew when nodes came, went or changed."""
         models = self._typical.admits.shape[1]
         devices = np.bincount(nodes.model, weights=nodes.allocatable[:, GPU], minlength=models)

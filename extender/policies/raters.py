@@ -4,12 +4,14 @@ A hand-written rule is a few expressions over arrays and is computed where it is
 somebody else's, so its graph runs in a thread that can be given up (`worker`).
 """
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from extender.placement import Candidates, IntArray, NodeArrays, PodRequest, list_candidates, shares_device
 from extender.policies.base import ModelAware, NodeView, Policy, Rater, Scored
+from extender.policies.kept import KeptInputs, UnpreparedError
 from extender.policies.onnx import OnnxPolicy, score_in_time
 from extender.policies.worker import Worker
 
@@ -40,13 +42,21 @@ class FileRater:
         self.name = policy.name
         self._policy = policy
         self._worker = worker
+        self._inputs = KeptInputs(policy)
 
     def rate(self, view: NodeView, pod: PodRequest, rows: IntArray, until: float) -> Scored:
         """See `base.Rater`."""
-        candidates = candidates_on(view.nodes, pod, rows)
+        if self._policy.weighs:
+            scored = self._inputs.score(
+                view, pod, rows, until, lambda inputs: score_in_time(self._policy, inputs, self._worker, until)
+            )
+            if scored is not None:
+                return scored
+        candidates, inputs = self._inputs.look(view, pod, rows, until)
         if len(candidates.rows) == 0:
             return Scored(candidates, np.empty(0))
-        inputs = self._policy.inputs(view.nodes, pod, candidates)
+        if time.perf_counter() >= until:
+            raise UnpreparedError("describing the nodes left no time to score them")
         return Scored(candidates, score_in_time(self._policy, inputs, self._worker, until))
 
     def for_models(self, models: Sequence[str]) -> "FileRater":

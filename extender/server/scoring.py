@@ -101,8 +101,8 @@ class Scorer:
         self._deadline_seconds = deadline_seconds
         self._is_stale = is_stale
         self._quiet_until = float("-inf")
-        for rung in Rung:
-            metrics.decisions.labels(rung)  # counted from 0, so that the first fallback is a change that alerts see
+        # All rungs are counted from 0, so that the first fallback is a change that alerts see.
+        self._decisions = {rung: metrics.decisions.labels(rung) for rung in Rung}
         for step in self._ladder:
             for kind in FailureKind:
                 metrics.policy_failures.labels(step.rung, kind)
@@ -157,7 +157,7 @@ class Scorer:
     def refuse(self, pod: PodIdentity, reason: str) -> Answer:
         """Give no opinion on a pod that no policy can place; `filter` tells kube-scheduler why."""
         log.info("no opinion on pod %s/%s: %s", pod.namespace, pod.name, reason)
-        self._metrics.decisions.labels(Rung.REQUEST_REFUSED).inc()
+        self._decisions[Rung.REQUEST_REFUSED].inc()
         return Answer([], Rung.REQUEST_REFUSED)
 
     def lacking_devices(self, pod: PodIdentity, request: PodRequest, names: list[str]) -> dict[str, str]:
@@ -200,7 +200,7 @@ class Scorer:
                 ranking.rows.tolist(), ranking.scores.tolist(), ranking.priorities.tolist(), strict=True
             )
         ]
-        self._metrics.decisions.labels(made.rung).inc()
+        self._decisions[made.rung].inc()
         self._metrics.candidates.observe(made.candidates)
         if self._decision_log is not None:
             if self._outcomes is not None:

@@ -58,6 +58,7 @@ class ExtenderProcess:
             *("--policy", policy),
             *("--http-port", str(http_port)),
             *("--grpc-port", "0"),
+            *("--deadline", "10"),  # the machine is busy with a whole control plane
             *("--decision-log", self._decision_log),
         ]
         self.start()
