@@ -23,6 +23,9 @@ lint: $(VENV_STAMP) ## Check style, types and the layers between modules
 bench-simulator: $(VENV_STAMP) ## Measure the simulator's speed: a table, and benchmarks/results/simulator.json
 	$(PYTHON) -m benchmarks.simulator
 
+bench-serving: $(VENV_STAMP) ## Measure how long answers take, beside a server that does nothing (gcc): benchmarks/results/serving.json
+	$(PYTHON) -m benchmarks.serving
+
 proto: $(VENV_STAMP) ## Generate the Python code of proto/
 	$(PYTHON) proto/generate.py
 
@@ -41,4 +44,4 @@ clean: ## Remove the virtual environment and what tools left behind; runs/ is ke
 
 include tests/cluster/cluster.mk
 
-.PHONY: help quickstart test lint bench-simulator proto install clean
+.PHONY: help quickstart test lint bench-simulator bench-serving proto install clean

@@ -1,9 +1,10 @@
-"""The gRPC server: `stowage.v1.Scoring/Score`, with the standard health service and reflection.
+"""The gRPC server: `stowage.v1.Scoring/Score` and `ScoreStream`, with the standard health service and reflection.
 
-The method is registered by name over the generated messages, so that no generated service code is needed.
+The methods are registered by name over the generated messages, so that no generated service code is needed.
 """
 
 import time
+from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
@@ -18,7 +19,7 @@ from extender.server.scoring_pb2 import DESCRIPTOR, RankedNode, ScoreRequest, Sc
 from extender.telemetry.metrics import Metrics
 
 SERVICE = DESCRIPTOR.services_by_name["Scoring"].full_name
-VERB = "Score"
+VERB, STREAM_VERB = "Score", "ScoreStream"
 _ACCEPTABLE_SECONDS = 1e12  # beyond any duration; also refuses NaN
 
 
@@ -37,7 +38,13 @@ class RpcServer:
             request_deserializer=ScoreRequest.FromString,
             response_serializer=ScoreResponse.SerializeToString,
         )
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Score": method}),))
+        stream = grpc.stream_stream_rpc_method_handler(
+            self._score_stream,
+            request_deserializer=ScoreRequest.FromString,
+            response_serializer=ScoreResponse.SerializeToString,
+        )
+        methods = {VERB: method, STREAM_VERB: stream}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
@@ -64,6 +71,22 @@ class RpcServer:
         await self._server.stop(grace_seconds)
 
     async def _score(self, request: ScoreRequest, context: grpc.aio.ServicerContext) -> ScoreResponse:
+        code, reason, response = self._try(VERB, request)
+        if code is not grpc.StatusCode.OK:
+            await context.abort(code, reason)
+        return response
+
+    async def _score_stream(
+        self, requests: AsyncIterator[ScoreRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[ScoreResponse]:
+        async for request in requests:
+            code, reason, response = self._try(STREAM_VERB, request)
+            if code is not grpc.StatusCode.OK:
+                await context.abort(code, reason)
+            yield response
+
+    def _try(self, verb: str, request: ScoreRequest) -> tuple[grpc.StatusCode, str, ScoreResponse]:
+        """Answer one request and count it; a status and a reason if it is refused."""
         started = time.perf_counter()
         code, reason, response = grpc.StatusCode.UNKNOWN, "", ScoreResponse()
         try:
@@ -74,11 +97,9 @@ class RpcServer:
         except UnknownNodesError as error:
             code, reason = grpc.StatusCode.NOT_FOUND, str(error)
         finally:
-            self._metrics.requests.labels(VERB, code.name).inc()
-            self._metrics.request_seconds.labels(VERB).observe(time.perf_counter() - started)
-        if code is not grpc.StatusCode.OK:
-            await context.abort(code, reason)
-        return response
+            self._metrics.requests.labels(verb, code.name).inc()
+            self._metrics.request_seconds.labels(verb).observe(time.perf_counter() - started)
+        return code, reason, response
 
     def _answer(self, request: ScoreRequest, started: float) -> ScoreResponse:
         identity = request.pod

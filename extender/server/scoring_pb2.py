@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18stowage/v1/scoring.proto\x12\nstowage.v1\";\n\x0bPodIdentity\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\"\xdf\x01\n\x0cScoreRequest\x12$\n\x03pod\x18\x01 \x01(\x0b\x32\x17.stowage.v1.PodIdentity\x12\x38\n\x08requests\x18\x02 \x03(\x0b\x32&.stowage.v1.ScoreRequest.RequestsEntry\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x18\n\x10\x65xpected_seconds\x18\x04 \x01(\x01\x12\x12\n\nnode_names\x18\x05 \x03(\t\x1a/\n\rRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\nRankedNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08priority\x18\x03 \x01(\x05\"[\n\rScoreResponse\x12%\n\x05nodes\x18\x01 \x03(\x0b\x32\x16.stowage.v1.RankedNode\x12\x0c\n\x04rung\x18\x02 \x01(\t\x12\x15\n\rpolicy_digest\x18\x03 \x01(\t2G\n\x07Scoring\x12<\n\x05Score\x12\x18.stowage.v1.ScoreRequest\x1a\x19.stowage.v1.ScoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18stowage/v1/scoring.proto\x12\nstowage.v1\";\n\x0bPodIdentity\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\"\xdf\x01\n\x0cScoreRequest\x12$\n\x03pod\x18\x01 \x01(\x0b\x32\x17.stowage.v1.PodIdentity\x12\x38\n\x08requests\x18\x02 \x03(\x0b\x32&.stowage.v1.ScoreRequest.RequestsEntry\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x18\n\x10\x65xpected_seconds\x18\x04 \x01(\x01\x12\x12\n\nnode_names\x18\x05 \x03(\t\x1a/\n\rRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\nRankedNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08priority\x18\x03 \x01(\x05\"[\n\rScoreResponse\x12%\n\x05nodes\x18\x01 \x03(\x0b\x32\x16.stowage.v1.RankedNode\x12\x0c\n\x04rung\x18\x02 \x01(\t\x12\x15\n\rpolicy_digest\x18\x03 \x01(\t2\x8f\x01\n\x07Scoring\x12<\n\x05Score\x12\x18.stowage.v1.ScoreRequest\x1a\x19.stowage.v1.ScoreResponse\x12\x46\n\x0bScoreStream\x12\x18.stowage.v1.ScoreRequest\x1a\x19.stowage.v1.ScoreResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RANKEDNODE']._serialized_end=386
   _globals['_SCORERESPONSE']._serialized_start=388
   _globals['_SCORERESPONSE']._serialized_end=479
-  _globals['_SCORING']._serialized_start=481
-  _globals['_SCORING']._serialized_end=552
+  _globals['_SCORING']._serialized_start=482
+  _globals['_SCORING']._serialized_end=625
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,29 @@ def test_the_same_state_stands_behind_both_ways_in(channel: grpc.Channel, extend
     assert (list(second.nodes), second.rung) == ([], "none_feasible")
 
 
+def open_stream(channel: grpc.Channel, requests: list[ScoreRequest]) -> Iterator[ScoreResponse]:
+    call = channel.stream_stream(
+        "/stowage.v1.Scoring/ScoreStream",
+        request_serializer=ScoreRequest.SerializeToString,
+        response_deserializer=ScoreResponse.FromString,
+    )
+    responses: Iterator[ScoreResponse] = call(iter(requests), timeout=60.0)
+    return responses
+
+
+def test_a_stream_answers_pod_after_pod_and_ends_with_what_it_refuses(channel: grpc.Channel) -> None:
+    asked = [
+        ScoreRequest(pod=PodIdentity(name=f"s{number}"), requests={"cpu": "1"}, node_names=["small", "large"])
+        for number in range(3)
+    ]
+    responses = open_stream(channel, [*asked, ScoreRequest()])
+
+    assert [next(responses).nodes[0].name for _ in asked] == ["large"] * 3
+    with pytest.raises(grpc.RpcError) as refused:
+        next(responses)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     ("name", "names", "seconds", "requests", "code", "reason"),
     [
