@@ -4,6 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 VENV_STAMP := $(VENV)/.installed
+# Tests start Python dozens of times; where no bytecode is kept, each time compiles all of torch again.
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -12,7 +14,7 @@ quickstart: $(VENV_STAMP) ## Train, export, evaluate and serve a policy: a few m
 	$(PYTHON) -m training.run experiment=quickstart
 
 test: $(VENV_STAMP) ## Run the tests that need no cluster
-	$(PYTHON) -m pytest -q -m "not cluster"
+	$(PYTHON) -m pytest -q -m "not cluster" -n auto --maxprocesses 2 --dist loadfile --durations 25
 
 lint: $(VENV_STAMP) ## Check style, types and the layers between modules
 	$(VENV)/bin/ruff check .

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from filelock import FileLock
 from numba.core import config
+from numba.core.caching import IndexDataCacheFile
 from numba.extending import overload, register_jitable
 
 from extender import elementwise, features, fragmentation, placement, valuation
@@ -69,6 +71,22 @@ def _make_callable_from_compiled_code() -> None:
             register_jitable(**INNER_LOOP)(function)
 
 
+def _save_one_at_a_time() -> None:
+    """Let processes that share the cache folder not save into it at once.
+
+    numba looks into an index for a name that is free and then writes the file of that name: two processes that compile
+    a function for different arguments at the same time would find each other's code under theirs.
+    """
+    save = IndexDataCacheFile.save
+
+    def save_alone(self: IndexDataCacheFile, key: Any, data: Any) -> None:
+        Path(self._cache_path).mkdir(parents=True, exist_ok=True)
+        with FileLock(Path(self._cache_path) / "saving.lock"):
+            save(self, key, data)
+
+    IndexDataCacheFile.save = save_alone
+
+
 def inner(function: Callable[..., Any]) -> Any:
     """Compile a function of the inner loop, for compiled callers only (`from_python` makes one for tests).
 
@@ -106,3 +124,4 @@ def from_python(function: Any) -> Any:
 if not os.environ.get("NUMBA_CACHE_DIR"):
     config.CACHE_DIR = str(cache_directory())
 _make_callable_from_compiled_code()
+_save_one_at_a_time()
