@@ -104,6 +104,24 @@ class Settings(BaseSettings):
         description="what preempt answers: pass-through (all nodes offered that can be used) or fewest (the one whose "
         "victims have the lowest priority, are fewest, and have done least work)",
     )
+    tls_certificate: Path | None = Field(
+        default=None, description="certificate (PEM, with its chain) for HTTPS and gRPC; replaced files are taken over"
+    )
+    tls_key: Path | None = Field(default=None, description="private key (PEM) of the certificate")
+    tls_client_ca: Path | None = Field(
+        default=None, description="CA (PEM) of the clients: who has no certificate of it is not served"
+    )
+    max_header_bytes: int = Field(
+        default=16 * 1024, ge=256, description="largest request line and headers; larger ones are answered with 431"
+    )
+    client_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        description="seconds that a client has to send a whole request, and to read the answer, before it is cut off",
+    )
+    max_connections: int = Field(
+        default=512, ge=1, description="connections of HTTP clients at a time; requests on further ones get 503"
+    )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1024, description="largest request body; a larger one is answered with 413"
     )
@@ -143,6 +161,14 @@ class Settings(BaseSettings):
     @classmethod
     def _read_json(cls, given: Any) -> Any:
         return json.loads(given) if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together: give both or neither")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key: clients are only asked over TLS")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> "Settings":

@@ -26,9 +26,12 @@ _ACCEPTABLE_SECONDS = 1e12  # beyond any duration; also refuses NaN
 class RpcServer:
     """Serves a `Scorer` over gRPC."""
 
-    def __init__(self, scorer: Scorer, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(
+        self, scorer: Scorer, metrics: Metrics, max_body_bytes: int, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self._scorer = scorer
         self._metrics = metrics
+        self._credentials = credentials
         # Without so_reuseport a second extender on the same port is refused rather than given half of the calls.
         options = (("grpc.max_receive_message_length", max_body_bytes), ("grpc.so_reuseport", 0))
         self._server = grpc.aio.server(options=options)
@@ -54,7 +57,10 @@ class RpcServer:
         Raises:
             RuntimeError: the address cannot be bound.
         """
-        port = self._server.add_insecure_port(address)
+        if self._credentials is not None:
+            port = self._server.add_secure_port(address, self._credentials)
+        else:
+            port = self._server.add_insecure_port(address)
         await self.set_serving(False)
         await self._server.start()
         return int(port)

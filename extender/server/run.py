@@ -32,10 +32,12 @@ from extender.policies.worker import Worker
 from extender.preemption import PreemptionMode
 from extender.quantity import QuantityError
 from extender.reservations import ReservationRule
+from extender.server.guarded import ConnectionLimits, guarded_by
 from extender.server.http import HttpApp
 from extender.server.policy import choose_heuristic, choose_policy
 from extender.server.rpc import RpcServer
 from extender.server.scoring import Scorer
+from extender.server.tls import ServerTls, TlsError, TlsFiles
 from extender.server.waiting import ReservationKeeper
 from extender.settings import Settings
 from extender.telemetry.decision_log import DecisionLog
@@ -71,6 +73,7 @@ class Extender:
 
         Raises:
             PolicyError: the policy or the fallback cannot be served.
+            StartError: the TLS files cannot be used.
         """
         served = choose_policy(settings.policy, settings.scoring)
         self._worker = Worker("policy")
@@ -132,6 +135,7 @@ class Extender:
         self._synced = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
 
+        tls = _server_tls(settings, self._metrics)
         app = HttpApp(
             self._scorer,
             self._state,
@@ -145,7 +149,11 @@ class Extender:
         self._http = _HttpServer(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=guarded_by(
+                    ConnectionLimits(settings.max_header_bytes, settings.client_timeout, self._metrics.cut_connections)
+                ),
+                limit_concurrency=settings.max_connections,
+                ssl_context_factory=(lambda config, default: tls.http_context()) if tls is not None else None,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -158,7 +166,9 @@ class Extender:
                 backlog=BACKLOG,
             )
         )
-        self._rpc = RpcServer(self._scorer, self._metrics, settings.max_body_bytes)
+        self._rpc = RpcServer(
+            self._scorer, self._metrics, settings.max_body_bytes, tls.grpc_credentials() if tls is not None else None
+        )
 
     async def run(self, announce: Callable[["Extender"], None]) -> None:
         """Serve until SIGTERM or SIGINT; calls `announce` when both servers listen and the cluster has been listed.
@@ -273,6 +283,16 @@ class _HttpServer(uvicorn.Server):
                 # uvicorn replaces these while it serves, and calls them afterwards with what it caught.
                 signal.signal(number, _ignore)
         await super().serve(sockets)
+
+
+def _server_tls(settings: Settings, metrics: Metrics) -> ServerTls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    files = TlsFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    try:
+        return ServerTls(files, lambda result: metrics.tls_files.labels(result).inc())
+    except TlsError as error:
+        raise StartError(str(error)) from error
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -74,6 +74,18 @@ class Metrics:
         self.pod_events = Counter(
             "stowage_pod_events_total", "Events on pods, by whether they were written.", ["result"], registry=registry
         )
+        self.cut_connections = Counter(
+            "stowage_cut_connections_total",
+            "Clients cut off: their head was too large, they sent no whole request or did not read the answer in time.",
+            ["reason"],
+            registry=registry,
+        )
+        self.tls_files = Counter(
+            "stowage_tls_files_total",
+            "New versions of the TLS files, by whether they are used.",
+            ["result"],
+            registry=registry,
+        )
         self.assumptions = Counter(
             "stowage_assumptions_total", "Assumptions ended, by what became of them.", ["outcome"], registry=registry
         )
