@@ -28,6 +28,9 @@ bench-simulator: $(VENV_STAMP) ## Measure the simulator's speed: a table, and be
 bench-serving: $(VENV_STAMP) ## Measure how long answers take, beside a server that does nothing (gcc): benchmarks/results/serving.json
 	$(PYTHON) -m benchmarks.serving
 
+bench-scheduler: cluster-tools ## Measure what an extender costs a real kube-scheduler on 5,000 nodes (needs gcc, a quiet machine)
+	STOWAGE_KUBERNETES=$(KUBERNETES) $(PYTHON) -m benchmarks.scheduler
+
 proto: $(VENV_STAMP) ## Generate the Python code of proto/
 	$(PYTHON) proto/generate.py
 
@@ -46,4 +49,4 @@ clean: ## Remove the virtual environment and what tools left behind; runs/ is ke
 
 include tests/cluster/cluster.mk
 
-.PHONY: help quickstart test lint bench-simulator bench-serving proto install clean
+.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler proto install clean

@@ -52,6 +52,11 @@ class Process:
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
     def wait_until(self, ready: Callable[[], bool], limit_seconds: float) -> None:
         """Wait until `ready` says so.
 

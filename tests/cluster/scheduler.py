@@ -48,6 +48,10 @@ class Scheduler:
                     requested[key] = requested.get(key, 0.0) + sample.value
         return requested
 
+    def metrics(self) -> str:
+        """Its metrics, in Prometheus' text format."""
+        return httpx.get(f"{self._address}/metrics", verify=False, timeout=30.0).raise_for_status().text
+
 
 @contextmanager
 def run_scheduler(
@@ -84,7 +88,7 @@ def run_scheduler(
             f"--secure-port={port}",
             f"--cert-dir={directory / 'kube-scheduler-certificate'}",
             f"--vmodule={vmodule}",
-            "--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics/resources",
+            "--authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics,/metrics/resources",
         ],
         directory,
     )
