@@ -21,7 +21,7 @@ from extender.placement import (
     PodRequest,
     shares_device,
 )
-from extender.policies.base import NodeView, PolicyError, Rater, ScoreArray
+from extender.policies.base import NodeView, PolicyError, Rater, ScoreArray, Scored
 from extender.policies.breaker import Breaker
 from extender.policies.kept import UnpreparedError
 from extender.policies.worker import DeadlineError
@@ -43,6 +43,7 @@ class Rung(StrEnum):
     STALE = "stale"  # no opinion, because the API server has not been heard of for too long
     NONE_FEASIBLE = "none_feasible"  # no opinion, because the pod fits none of the nodes in our books
     REQUEST_REFUSED = "request_refused"  # no opinion on a pod whose GPU request makes no sense
+    SHADOW = "shadow"  # no opinion, because the policy is only watched (mode shadow, or not among a canary's pods)
     NOT_READY = "not_ready"  # no opinion before nodes and pods have been listed
 
 
@@ -116,12 +117,14 @@ class Decision(NamedTuple):
         rung: what gave it.
         candidates: how many candidates were scored.
         failures: the policies that failed on the way, in their order.
+        scored: what the ranking was made of, None for an answer without opinion.
     """
 
     ranking: Ranking
     rung: Rung
     candidates: int
     failures: tuple[Failure, ...]
+    scored: Scored | None = None
 
 
 NO_RANKING = Ranking(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64))
@@ -191,11 +194,11 @@ def decide(
             failures.append(Failure(step.rung, FailureKind.DEADLINE, f"{name}: no time was left for it"))
             continue
         try:
-            candidates, scores = step.rater.rate(view, pod, rows, until)
-            count = int(candidates.rows.shape[0])
+            scored = step.rater.rate(view, pod, rows, until)
+            count = int(scored.candidates.rows.shape[0])
             if count == 0:
                 return Decision(NO_RANKING, Rung.NONE_FEASIBLE, 0, tuple(failures))
-            ranking = rank(scores, candidates)
+            ranking = rank(scored.scores, scored.candidates)
         except Exception as error:
             # A policy is data from outside, and what ONNX Runtime raises has no base but Exception. The pod gets its
             # answer from the next rung; the failure is named here, counted and logged by `server.scoring`.
@@ -206,7 +209,7 @@ def decide(
         else:
             if step.breaker is not None:
                 step.breaker.succeeded()
-            return Decision(ranking, step.rung, count, tuple(failures))
+            return Decision(ranking, step.rung, count, tuple(failures), scored)
     return Decision(NO_RANKING, Rung.NEUTRAL, 0, tuple(failures))
 
 

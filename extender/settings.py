@@ -60,6 +60,16 @@ class Settings(BaseSettings):
         gt=0,
         description="seconds that a pod counts on the node ranked first without the watch confirming it",
     )
+    mode: Literal["active", "shadow", "canary"] = Field(
+        default="active",
+        description="active: kube-scheduler is told the answers; shadow: its questions are answered without opinion, "
+        "what would have been said is recorded and compared with where pods go; canary: active for canary_percent of "
+        "the pods, chosen by uid, shadow for the others",
+    )
+    canary_percent: float = Field(default=10.0, ge=0, le=100, description="percent of the pods, in mode canary")
+    policy_poll: float = Field(
+        default=2.0, gt=0, description="seconds between looks at the policy file; another one in its place takes over"
+    )
     deadline: float = Field(
         default=0.05,
         gt=0,

@@ -1,8 +1,9 @@
 """The HTTP server that kube-scheduler asks: a raw ASGI application.
 
-`POST /prioritize`, `/filter`, `/preempt` speak the extender protocol; `GET /healthz`, `/readyz`, `/metrics`, `/state`
-are for operators. Whatever cannot be answered is refused with a status and `{"error": ...}` saying what was given and
-what was expected, and counted. A framework would cost three times the time of everything here.
+`POST /prioritize`, `/filter`, `/preempt` speak the extender protocol; `GET /healthz`, `/readyz`, `/metrics`, `/state`,
+`/policy` and `POST /rollback` are for operators. Whatever cannot be answered is refused with a status and
+`{"error": ...}` saying what was given and what was expected, and counted. A framework would cost three times the time
+of everything here.
 """
 
 import time
@@ -20,6 +21,7 @@ from extender.placement import PodRequest
 from extender.preemption import PreemptionMode, choose_nodes
 from extender.quantity import QuantityError
 from extender.server.health import readiness
+from extender.server.rollout import NothingToRollBackError, Rollout
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry import metrics as telemetry
 from extender.telemetry.metrics import Metrics
@@ -79,7 +81,9 @@ class HttpApp:
         max_body_bytes: int,
         reservations: Reservations | None = None,
         preemption: PreemptionMode = PreemptionMode.PASS_THROUGH,
+        rollout: Rollout | None = None,
     ) -> None:
+        self._rollout = rollout
         self._scorer = scorer
         self._state = state
         self._assumptions = assumptions
@@ -96,6 +100,8 @@ class HttpApp:
             "/readyz": Route("GET", "readyz", self._readyz),
             "/metrics": Route("GET", "metrics", self._expose_metrics),
             "/state": Route("GET", "state", self._show_state),
+            "/policy": Route("GET", "policy", self._show_policy),
+            "/rollback": Route("POST", "rollback", self._roll_back),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -229,6 +235,20 @@ class HttpApp:
 
     def _expose_metrics(self, body: bytes, started: float) -> Response:
         return Response(HTTPStatus.OK, telemetry.CONTENT_TYPE.encode(), self._metrics.expose())
+
+    def _show_policy(self, body: bytes, started: float) -> Response:
+        if self._rollout is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "there is no policy that could be replaced")
+        return Response(HTTPStatus.OK, JSON, wire.encode_json(self._rollout.describe()))
+
+    def _roll_back(self, body: bytes, started: float) -> Response:
+        if self._rollout is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "there is no policy that could be replaced")
+        try:
+            self._rollout.roll_back()
+        except NothingToRollBackError as error:
+            raise RefusedError(HTTPStatus.CONFLICT, str(error)) from error
+        return self._show_policy(body, started)
 
     def _show_state(self, body: bytes, started: float) -> Response:
         arrays = self._state.arrays

@@ -21,12 +21,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from extender.cluster.assume import Assumptions
-from extender.cluster.feed import ClusterFeed, Event, Kind, Listed
+from extender.cluster.feed import ClusterFeed, Event, Kind, Listed, PodSeen
 from extender.cluster.file_source import decode_file
 from extender.cluster.reflector import NODES, PODS, ListWatch
 from extender.cluster.state import ClusterState
 from extender.decision import Rung, Step
 from extender.policies.breaker import Breaker
+from extender.policies.bundled import policy_path
 from extender.policies.raters import DirectRater, rater_of
 from extender.policies.worker import Worker
 from extender.preemption import PreemptionMode
@@ -34,12 +35,13 @@ from extender.quantity import QuantityError
 from extender.reservations import ReservationRule
 from extender.server.guarded import ConnectionLimits, guarded_by
 from extender.server.http import HttpApp
-from extender.server.policy import choose_heuristic, choose_policy
+from extender.server.policy import ServedPolicy, choose_heuristic, choose_policy
+from extender.server.rollout import Rollout, Swap, steers
 from extender.server.rpc import RpcServer
 from extender.server.scoring import Scorer
 from extender.server.tls import ServerTls, TlsError, TlsFiles
 from extender.server.waiting import ReservationKeeper
-from extender.settings import Settings
+from extender.settings import HEURISTIC_PREFIX, Settings
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.metrics import Metrics, ReflectorMetrics
 from extender.telemetry.outcomes import Outcomes
@@ -77,20 +79,13 @@ class Extender:
         """
         served = choose_policy(settings.policy, settings.scoring)
         self._worker = Worker("policy")
-        ladder = (
-            Step(
-                Rung.POLICY,
-                rater_of(served.policy, self._worker),
-                Breaker(settings.breaker_failures, settings.breaker_pause, time.monotonic),
-                POLICY_SHARE,
-            ),
-            Step(Rung.HEURISTIC, DirectRater(choose_heuristic(settings.fallback, served.policy, settings.scoring))),
-        )
+        self._settings = settings
         self.http_address = ""
         self.grpc_address = ""
-        self._settings = settings
         self._metrics = Metrics(CollectorRegistry())
-        self._metrics.policy_info.labels(served.name, served.digest).set(1)
+        self._metrics.serving(served.name, served.digest)
+        for swap in Swap:
+            self._metrics.policy_swaps.labels(swap)
         self._metrics.hung_calls.set_function(lambda: self._worker.hung)
         self._reflectors: dict[Kind, ReflectorMetrics] = {}
         self._state = ClusterState(served.resources)
@@ -123,14 +118,20 @@ class Extender:
             self._state,
             self._assumptions,
             self._feed,
-            ladder,
+            self._ladder_of(served),
             served.digest,
             self._metrics,
             self._decision_log,
             settings.deadline,
             self._is_stale,
             outcomes,
+            steers(settings.mode, settings.canary_percent),
         )
+        file = None if settings.policy.startswith(HEURISTIC_PREFIX) else policy_path(settings.policy)
+        self._rollout = Rollout(
+            served, file, self._scorer, self._ladder_of, POLICY_SHARE * settings.deadline, self._swapped
+        )
+        self._reviews: asyncio.Task[None] | None = None
         self._watchers: list[Watcher] = []
         self._synced = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
@@ -145,6 +146,7 @@ class Extender:
             settings.max_body_bytes,
             reservations,
             PreemptionMode(settings.preempt),
+            self._rollout,
         )
         self._http = _HttpServer(
             uvicorn.Config(
@@ -169,6 +171,24 @@ class Extender:
         self._rpc = RpcServer(
             self._scorer, self._metrics, settings.max_body_bytes, tls.grpc_credentials() if tls is not None else None
         )
+
+    def _ladder_of(self, served: ServedPolicy) -> tuple[Step, ...]:
+        """The policy, and the rule that stands behind it.
+
+        Raises:
+            PolicyError: the rule cannot stand behind this policy.
+        """
+        settings = self._settings
+        breaker = Breaker(settings.breaker_failures, settings.breaker_pause, time.monotonic)
+        fallback = choose_heuristic(settings.fallback, served.policy, settings.scoring)
+        return (
+            Step(Rung.POLICY, rater_of(served.policy, self._worker), breaker, POLICY_SHARE),
+            Step(Rung.HEURISTIC, DirectRater(fallback)),
+        )
+
+    def _swapped(self, swap: Swap, served: ServedPolicy) -> None:
+        self._metrics.policy_swaps.labels(swap).inc()
+        self._metrics.serving(served.name, served.digest)
 
     async def run(self, announce: Callable[["Extender"], None]) -> None:
         """Serve until SIGTERM or SIGINT; calls `announce` when both servers listen and the cluster has been listed.
@@ -205,6 +225,7 @@ class Extender:
             raise StartError(f"--grpc-port: cannot use {host}:{port}: {error}; 0 takes a free port") from error
         self.grpc_address = _address((host, bound))
         self._expire()
+        self._reviews = asyncio.create_task(self._rollout.watch(self._settings.policy_poll))
         if self._keeper is not None:
             self._keeper.start(lambda: self._feed.ready)
         if self._settings.cluster_file is not None:
@@ -215,6 +236,8 @@ class Extender:
     async def _stop(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
+        if self._reviews is not None:
+            self._reviews.cancel()
         for watcher in self._watchers:
             watcher.stop()
         for watcher in self._watchers:
@@ -258,7 +281,9 @@ class Extender:
     def _apply(self, events: Sequence[Event]) -> None:
         self._feed.apply(events)
         for event in events:
-            if type(event) is Listed and event.kind in self._reflectors:
+            if type(event) is PodSeen and event.node:
+                self._scorer.pod_on(event.uid, event.node)
+            elif type(event) is Listed and event.kind in self._reflectors:
                 self._reflectors[event.kind].heard()
         if self._feed.ready and not self._synced.is_set():
             self._synced.set()

@@ -7,6 +7,7 @@ for that no longer than a request's deadline.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,12 +17,14 @@ from extender.cluster.feed import ClusterFeed
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
 from extender.decision import NO_RANKING, Deadline, Decision, FailureKind, Rung, Step
 from extender.features_digest import class_name, features_digest
-from extender.placement import IntArray, PodRequest
+from extender.placement import IntArray, NodeArrays, PodRequest
+from extender.telemetry.agreement import Agreements, Opinion
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.decision_records import DecisionRecord
 from extender.telemetry.metrics import Metrics
 from extender.telemetry.outcomes import Outcomes
 
+SAMPLED = 32  # pods that another policy is tried on before it takes over
 SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
 
 log = logging.getLogger(__name__)
@@ -73,6 +76,7 @@ class Scorer:
         deadline_seconds: float,
         is_stale: Callable[[], bool],
         outcomes: Outcomes | None = None,
+        steers: Callable[[str], bool] = lambda uid: True,
     ) -> None:
         """Begin to answer.
 
@@ -87,6 +91,7 @@ class Scorer:
             deadline_seconds: from a complete request to its answer.
             is_stale: whether what is known of the cluster is too old to steer by.
             outcomes: what follows the pods that were decided on, if anything.
+            steers: whether kube-scheduler is told the answer for the pod with this uid, or it is only recorded.
         """
         self._outcomes = outcomes
         self.policy_digest = policy_digest
@@ -106,13 +111,37 @@ class Scorer:
         for step in self._ladder:
             for kind in FailureKind:
                 metrics.policy_failures.labels(step.rung, kind)
-        breakers = [step.breaker for step in self._ladder if step.breaker is not None]
-        metrics.breaker_open.set_function(lambda: sum(breaker.open for breaker in breakers))
+        metrics.breaker_open.set_function(
+            lambda: sum(step.breaker.open for step in self._ladder if step.breaker is not None)
+        )
+        self._steers = steers
+        self._agreements = Agreements(state.row_of, metrics.agree)
+        self._asked: deque[tuple[PodRequest, IntArray]] = deque(maxlen=SAMPLED)
 
     @property
     def resources(self) -> tuple[str, ...]:
         """Names of the resources that the policy sees."""
         return self._state.resources
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the GPU models, by their numbers."""
+        return self._state.models
+
+    def serve(self, ladder: Sequence[Step], policy_digest: str) -> None:
+        """Answer by these policies from the next request on."""
+        self._ladder = tuple(ladder)
+        self._models, self._bound = (), self._ladder
+        self.policy_digest = policy_digest
+
+    def sample(self) -> tuple[NodeArrays, list[tuple[PodRequest, IntArray]]]:
+        """A copy of the nodes as they are, and the pods that were asked about lately with the rows of their nodes."""
+        nodes = NodeArrays._make(array.copy() for array in self._state.nodes)
+        return nodes, [(pod, rows[rows < len(nodes.model)]) for pod, rows in self._asked]
+
+    def pod_on(self, uid: str, node: str) -> None:
+        """The watch says that the pod is on the node."""
+        self._agreements.pod_on(uid, node)
 
     def prioritize(self, pod: PodIdentity, request: PodRequest, names: list[str], started: float) -> Answer:
         """Rank the nodes and assume the pod on the best one.
@@ -142,10 +171,12 @@ class Scorer:
         if made.failures:
             self._report_failures(made, started)
         seen = features_digest(self._state.arrays, request, made.ranking.rows) if self._decision_log is not None else ""
-        if made.ranking.rows.shape[0]:
+        self._asked.append((request, known))
+        steered = self._steers(pod.uid)
+        if steered and made.ranking.rows.shape[0]:
             best = self._state.name_of(int(made.ranking.rows[0]))
             self._assumptions.assume(pod.uid, best, request, int(made.ranking.devices[0]))
-        return self._answer(pod, request, made, started, seen)
+        return self._answer(pod, request, made, started, seen, steered)
 
     def _decide(self, request: PodRequest, rows: IntArray, deadline: Deadline) -> Decision:
         try:
@@ -191,7 +222,13 @@ class Scorer:
             log.error("no usable scores from %s", "; ".join(new))
 
     def _answer(
-        self, pod: PodIdentity, request: PodRequest, made: Decision, started: float, features: str = ""
+        self,
+        pod: PodIdentity,
+        request: PodRequest,
+        made: Decision,
+        started: float,
+        features: str = "",
+        steered: bool = True,
     ) -> Answer:
         ranking = made.ranking
         nodes = [
@@ -200,7 +237,11 @@ class Scorer:
                 ranking.rows.tolist(), ranking.scores.tolist(), ranking.priorities.tolist(), strict=True
             )
         ]
-        self._decisions[made.rung].inc()
+        rung = made.rung if steered or not nodes else Rung.SHADOW
+        if made.scored is not None and made.rung is Rung.POLICY:
+            rows, scores = made.scored.candidates.rows, made.scored.scores
+            self._agreements.remember(pod.uid, Opinion([node.name for node in nodes], rows, scores, steered))
+        self._decisions[rung].inc()
         self._metrics.candidates.observe(made.candidates)
         if self._decision_log is not None:
             if self._outcomes is not None:
@@ -221,10 +262,10 @@ class Scorer:
                     features=features,
                     chosen=nodes[0].name if nodes else None,
                     propensity=1.0,  # the policies here draw no lots
-                    rung=made.rung,
+                    rung=rung,
                     scores=[(node.name, node.score) for node in nodes],
                     policy=self.policy_digest,
                     latency=time.perf_counter() - started,
                 )
             )
-        return Answer(nodes, made.rung)
+        return Answer([] if rung is Rung.SHADOW else nodes, rung)

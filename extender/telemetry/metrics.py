@@ -13,6 +13,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 )  # fmt: skip
+REGRET_BUCKETS = (0.0, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 CANDIDATE_BUCKETS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
@@ -95,6 +96,25 @@ class Metrics:
         self.policy_info = Gauge(
             "stowage_policy_info", "1 for the policy that is served.", ["name", "digest"], registry=registry
         )
+        self.policy_swaps = Counter(
+            "stowage_policy_swaps_total",
+            "Policy files that took over, were refused, or were rolled back.",
+            ["result"],
+            registry=registry,
+        )
+        self.agreements = Counter(
+            "stowage_agreement_total",
+            "Pods seen on a node, by where that is in the policy's answer, and whether kube-scheduler was told it.",
+            ["steered", "result"],
+            registry=registry,
+        )
+        self.regret = Histogram(
+            "stowage_regret",
+            "How much worse the policy finds a pod's node than its best: 0 .. 1, its worst candidate.",
+            ["steered"],
+            buckets=REGRET_BUCKETS,
+            registry=registry,
+        )
         self.decision_log_records = Counter(
             "stowage_decision_log_records_total",
             "Records of the decision log, by whether they were written or lost.",
@@ -133,6 +153,18 @@ class Metrics:
         counted = ReflectorMetrics(kind, self._lists, self._watches, self._events, self._failures, self._backoff)
         self.staleness.labels(kind).set_function(counted.silent_seconds)
         return counted
+
+    def agree(self, steered: bool, agreement: str, regret: float | None) -> None:
+        """A pod that the policy was asked about is on a node; see `agreement`."""
+        told = "true" if steered else "false"
+        self.agreements.labels(told, agreement).inc()
+        if regret is not None:
+            self.regret.labels(told).observe(regret)
+
+    def serving(self, name: str, digest: str) -> None:
+        """This policy is served from now on, and none else."""
+        self.policy_info.clear()
+        self.policy_info.labels(name, digest).set(1)
 
     def expose(self) -> bytes:
         """The metrics in Prometheus' text format."""

@@ -14,6 +14,7 @@ from extender.policies.base import Policy, PolicyError, ScoreArray
 from extender.policies.breaker import Breaker
 from extender.policies.heuristics import HEURISTICS
 from extender.policies.raters import DirectRater
+from extender.server.rollout import steers
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry.metrics import Metrics
 from tests.extender.objects import request
@@ -39,7 +40,7 @@ class Broken:
 class Bench:
     """A cluster of two nodes with one GPU each, listed completely."""
 
-    def __init__(self, policy: Policy, fallback: Policy = HEURISTICS["least-allocated"]) -> None:
+    def __init__(self, policy: Policy, fallback: Policy = HEURISTICS["least-allocated"], mode: str = "active") -> None:
         self.now = 0.0
         self.state = ClusterState(("cpu", "memory", "gpu"))
         self.metrics = Metrics(CollectorRegistry())
@@ -49,7 +50,16 @@ class Bench:
         breaker = Breaker(5, 10.0, lambda: self.now)
         ladder = (Step(Rung.POLICY, DirectRater(policy), breaker), Step(Rung.HEURISTIC, DirectRater(fallback)))
         self.scorer = Scorer(
-            self.state, self.assumptions, self.feed, ladder, "digest", self.metrics, None, 10.0, lambda: self.stale
+            self.state,
+            self.assumptions,
+            self.feed,
+            ladder,
+            "digest",
+            self.metrics,
+            None,
+            10.0,
+            lambda: self.stale,
+            steers=steers(mode, 50.0),
         )
         for name in ("a", "b"):
             self.state.put_node(name, np.array([8000, 64, 1000]), 1)
@@ -147,6 +157,32 @@ def test_what_is_too_old_to_steer_by_steers_nobody() -> None:
     assert given.sample('stowage_decisions_total{rung="stale"}') == 1
     given.stale = False
     assert given.ask(POD, request(1000)) == ["a", "b"]
+
+
+def test_in_shadow_nothing_is_said_or_assumed_and_agreement_is_counted() -> None:
+    given = Bench(HEURISTICS["least-allocated"], mode="shadow").list_all()
+    given.state.put_pod("running", "b", request(4000))
+
+    assert given.ask(POD, request(1000)) == []
+    assert given.ask(OTHER, request(1000)) == []
+    assert len(given.assumptions) == 0
+    assert given.sample('stowage_decisions_total{rung="shadow"}') == 2
+    given.scorer.pod_on(POD.uid, "a")
+    given.scorer.pod_on(OTHER.uid, "b")
+    given.scorer.pod_on("never asked about", "b")
+    assert given.sample('stowage_agreement_total{result="same",steered="false"}') == 1
+    assert given.sample('stowage_agreement_total{result="listed",steered="false"}') == 1
+    assert given.sample('stowage_regret_sum{steered="false"}') == 1.0
+
+
+def test_a_canary_steers_its_share_of_the_pods_and_each_pod_always_alike() -> None:
+    given = Bench(HEURISTICS["least-allocated"], mode="canary").list_all()
+    pods = [PodIdentity("default", f"p{number}", f"uid-{number}") for number in range(200)]
+    told = [bool(given.ask(pod, request(1))) for pod in pods]
+
+    assert 70 < sum(told) < 130
+    assert [bool(given.ask(pod, request(1))) for pod in pods] == told
+    assert given.sample('stowage_decisions_total{rung="shadow"}') == 2 * (200 - sum(told))
 
 
 def test_a_question_about_unknown_nodes_only_is_an_error_that_names_one() -> None:

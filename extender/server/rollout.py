@@ -1,0 +1,204 @@
+"""How a policy comes into service, and goes out of it again, while pods are being scheduled.
+
+The policy file is looked at every few seconds. Another file in its place is loaded, verified and warmed up in a thread,
+and scores what was asked about lately beside the policy in service; only then, between two requests, it takes over. A
+file that cannot be served, or not in time, changes nothing; why is logged and shown at GET /policy. POST /rollback
+brings back the policy before.
+"""
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from extender.decision import Step, rank
+from extender.placement import IntArray, NodeArrays, PodRequest
+from extender.policies.base import PolicyError
+from extender.policies.onnx import OnnxPolicy, load_policy, score_in_time
+from extender.policies.raters import candidates_on
+from extender.policies.worker import Worker
+from extender.server.policy import ServedPolicy
+from extender.server.scoring import Scorer
+
+HUNDREDTHS = 10_000  # a canary's share is exact to a hundredth of a percent
+
+log = logging.getLogger(__name__)
+
+
+class Swap(StrEnum):
+    """What became of a policy file."""
+
+    SERVED = "served"
+    REFUSED = "refused"
+    ROLLED_BACK = "rolled_back"
+
+
+class NothingToRollBackError(Exception):
+    """There was no policy before this one since the start."""
+
+
+class Seen(NamedTuple):
+    """What tells a file from the one that was there before; a mounted ConfigMap is a link that is replaced."""
+
+    changed: int
+    inode: int
+    size: int
+
+
+def steers(mode: str, canary_percent: float) -> Callable[[str], bool]:
+    """Whether kube-scheduler is told the answer for a pod, by the pod's uid.
+
+    Example:
+        >>> canary = steers("canary", 25.0)
+        >>> sum(canary(f"uid-{number}") for number in range(10_000)) // 100
+        24
+    """
+    if mode != "canary":
+        return lambda uid: mode == "active"
+    limit = round(canary_percent * HUNDREDTHS / 100)
+    return lambda uid: zlib.crc32(uid.encode()) % HUNDREDTHS < limit
+
+
+class Rollout:
+    """Which policy is in service."""
+
+    def __init__(
+        self,
+        served: ServedPolicy,
+        path: Path | None,
+        scorer: Scorer,
+        ladder_of: Callable[[ServedPolicy], Sequence[Step]],
+        score_seconds: float,
+        report: Callable[[Swap, ServedPolicy], None],
+    ) -> None:
+        """Begin with the policy that is in service.
+
+        Args:
+            served: the policy.
+            path: its file; None for a rule, of which there is no other version.
+            scorer: what it is in service of.
+            ladder_of: a policy and what stands behind it.
+            score_seconds: how long a policy may take to score what was asked about lately, each.
+            report: told of every change, with the policy in service then.
+        """
+        self._served = served
+        self._before: ServedPolicy | None = None
+        self._path = path
+        self._seen = _look(path)
+        self._scorer = scorer
+        self._ladder_of = ladder_of
+        self._score_seconds = score_seconds
+        self._report = report
+        self._since = time.time()
+        self._refusal = ""
+        self._agreement: float | None = None
+
+    async def watch(self, poll_seconds: float) -> None:
+        """Look at the file again and again, until cancelled."""
+        while self._path is not None:
+            await asyncio.sleep(poll_seconds)
+            await self.review()
+
+    async def review(self) -> None:
+        """Take another file into service, if there is one and it can be served."""
+        seen = _look(self._path)
+        if self._path is None or seen is None or seen == self._seen:
+            return  # a file that is gone is about to be replaced, or will be missed at the next start
+        self._seen = seen
+        nodes, asked = self._scorer.sample()
+        try:
+            served, agreement = await asyncio.to_thread(self._examine, self._path, nodes, asked)
+            ladder = self._ladder_of(served)
+        except PolicyError as error:
+            self._refusal = str(error)
+            log.error("policy %s stays in service, its file is not taken: %s", self._served.name, error)
+            self._report(Swap.REFUSED, self._served)
+            return
+        if served.digest == self._served.digest:
+            return
+        self._agreement = agreement
+        self._put_in_service(served, ladder, Swap.SERVED)
+
+    def roll_back(self) -> None:
+        """Put the policy before back into service; its file is not touched, so a restart serves what is there.
+
+        Raises:
+            NothingToRollBackError: there is none.
+        """
+        if self._before is None:
+            raise NothingToRollBackError(
+                f"{self._served.name} has been in service since the start: no policy before it"
+            )
+        self._agreement = None
+        self._put_in_service(self._before, self._ladder_of(self._before), Swap.ROLLED_BACK)
+
+    def describe(self) -> dict[str, Any]:
+        """What is in service, for people."""
+        return {
+            "name": self._served.name,
+            "digest": self._served.digest,
+            "since": self._since,
+            "before": self._before.digest if self._before is not None else None,
+            "agreement_with_before": self._agreement,
+            "last_refusal": self._refusal,
+        }
+
+    def _put_in_service(self, served: ServedPolicy, ladder: Sequence[Step], swap: Swap) -> None:
+        self._before, self._served = self._served, served
+        self._since, self._refusal = time.time(), ""
+        self._scorer.serve(ladder, served.digest)
+        log.info("policy %s (%s) is in service: %s", served.name, served.digest, swap)
+        self._report(swap, served)
+
+    def _examine(
+        self, path: Path, nodes: NodeArrays, asked: Sequence[tuple[PodRequest, IntArray]]
+    ) -> tuple[ServedPolicy, float | None]:
+        """Load a file and let it score; in a thread.
+
+        Returns:
+            the policy, and the share of these pods that it would send where the one in service does.
+
+        Raises:
+            PolicyError: it cannot be served.
+        """
+        loaded = load_policy(path)
+        if loaded.resources != self._scorer.resources:
+            raise PolicyError(
+                f"{path}: scores by {', '.join(loaded.resources)}, but nodes are watched for "
+                f"{', '.join(self._scorer.resources)}: restart to change that"
+            )
+        worker = Worker("examine")
+        bound = loaded.for_models(self._scorer.models)
+        in_service = self._served.policy
+        if isinstance(in_service, OnnxPolicy):
+            in_service = in_service.for_models(self._scorer.models)
+        same, compared = 0, 0
+        try:
+            for pod, rows in asked:
+                candidates = candidates_on(nodes, pod, rows)
+                if len(candidates.rows) == 0:
+                    continue
+                inputs = bound.inputs(nodes, pod, candidates)
+                until = time.perf_counter() + self._score_seconds
+                best = rank(score_in_time(bound, inputs, worker, until), candidates).rows[0]
+                same += int(best == rank(in_service.scores(nodes, pod, candidates), candidates).rows[0])
+                compared += 1
+        except PolicyError as error:
+            raise PolicyError(f"{path}: {error}, on what was asked about lately") from error
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
+            raise PolicyError(f"{path}: {type(error).__name__}: {error}, on what was asked about lately") from error
+        finally:
+            worker.stop()
+        return ServedPolicy(loaded.name, loaded.digest, loaded.resources, loaded), same / compared if compared else None
+
+
+def _look(path: Path | None) -> Seen | None:
+    try:
+        status = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return None if status is None else Seen(status.st_mtime_ns, status.st_ino, status.st_size)
