@@ -81,7 +81,7 @@ def trap_file(trap: Literal["hang", "huge-hang", "raise", "nan"]) -> bytes:
     """A file that scores candidates whose features are all 0, as when it is loaded, and none other.
 
     Args:
-        trap: what it does instead of scoring: a loop without end, one operation without end, an error, not a number.
+        trap: what it does instead of scoring: many operations or one that take hours, an error, not a number.
     """
     nodes = [
         helper.make_node("ReduceMax", ["candidates"], ["most"], keepdims=0),
@@ -100,24 +100,16 @@ def trap_file(trap: Literal["hang", "huge-hang", "raise", "nan"]) -> bytes:
         return "whole"
 
     if trap == "hang":
-        body = helper.make_graph(
-            [
-                helper.make_node("Identity", ["goes_on"], ["still_goes_on"]),
-                helper.make_node("Sin", ["value"], ["next"]),
-            ],
-            "body",
-            [
-                helper.make_tensor_value_info("number", TensorProto.INT64, []),
-                helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("value", TensorProto.FLOAT, ["N"]),
-            ],
-            [
-                helper.make_tensor_value_info("still_goes_on", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("next", TensorProto.FLOAT, ["N"]),
-            ],
-        )
-        count = whole(1e12)
-        nodes.append(helper.make_node("Loop", [count, constant("true", np.array(True)), "sums"], ["scores"], body=body))
+        # Hundreds of products, each of which takes a while: it can be told to end between any two.
+        count = whole(3_000.0)
+        nodes += [
+            helper.make_node("Unsqueeze", [count, constant("first", np.array([0]))], ["length"]),
+            helper.make_node("Concat", ["length", "length"], ["shape"], axis=0),
+            helper.make_node("ConstantOfShape", ["shape"], ["product-0"]),
+            *(helper.make_node("MatMul", [f"product-{n}", f"product-{n}"], [f"product-{n + 1}"]) for n in range(500)),
+            helper.make_node("ReduceSum", ["product-500"], ["total"], keepdims=0),
+            helper.make_node("Add", ["sums", "total"], ["scores"]),
+        ]
     elif trap == "huge-hang":
         # One product of two matrices that takes hours: nothing in between at which it could be told to end.
         count = whole(20_000.0)

@@ -20,6 +20,7 @@ from extender.features import SCHEMA_VERSION, FeatureArray, feature_names, place
 from extender.fragmentation import TypicalPods, fragmentation_tables
 from extender.placement import GPU, Candidates, NodeArrays, PodRequest
 from extender.policies.base import PolicyError, ScoreArray
+from extender.policies.operators import check_operators
 from extender.policies.worker import DeadlineError, Worker
 from extender.valuation import COLUMNS, WorkloadProfile, valuation_columns, workload_profile
 
@@ -125,6 +126,10 @@ class OnnxPolicy:
         self.name = name
         self.content = content
         self.digest = hashlib.sha256(content).hexdigest()
+        try:
+            check_operators(content)
+        except PolicyError as error:
+            raise PolicyError(f"{name}: {error}") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # a few hundred small rows: more threads only add hand-overs
         options.inter_op_num_threads = 1
