@@ -1,10 +1,15 @@
-"""The command line: `stowage-extender serve` and `stowage-extender check-policy FILE`."""
+"""The command line: `stowage-extender serve`, `explain --pod NAMESPACE/NAME` and `check-policy FILE`."""
 
 import argparse
 import asyncio
+import json
 import logging
 import os
+import ssl
 import sys
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +22,12 @@ from extender import wire
 from extender.policies.base import PolicyError
 from extender.policies.bundled import policy_path
 from extender.policies.onnx import load_policy
+from extender.server.explain import as_text
 from extender.server.run import Extender, StartError
 from extender.settings import Settings, SettingsFileError, load
 
 USAGE_ERROR = 2
+EXPLAIN_SECONDS = 30.0
 
 SERVE_EXAMPLES = """\
 examples:
@@ -32,6 +39,16 @@ examples:
 When both servers listen and the cluster has been listed, one line goes to stdout:
   {"ready": true, "http": "127.0.0.1:8888", "grpc": "127.0.0.1:8889"}
 Every flag can also be given in the environment (STOWAGE_HTTP_PORT=8888) or in the file of --config (http_port: 8888).
+"""
+
+EXPLAIN_EXAMPLES = """\
+examples:
+  stowage-extender explain --pod default/training-0
+  stowage-extender explain --pod default/training-0 --json
+  stowage-extender explain --pod default/training-0 --url https://10.0.0.7:8888 --ca ca.crt --cert tls.crt --key tls.key
+
+Asks a running extender about its last answer for the pod: the nodes that it ranked, and what each feature has to do
+with their scores.
 """
 
 CHECK_EXAMPLE = """\
@@ -47,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "check-policy":
             return _check_policy(given.file)
+        if given.command == "explain":
+            return _explain(given)
         return _serve(given)
-    except (PolicyError, StartError, SettingsFileError) as error:
+    except (PolicyError, StartError, SettingsFileError, ExplainError) as error:
         return _fail(str(error))
     except ValidationError as error:
         return _fail(_describe(error))
@@ -94,6 +113,31 @@ def _check_policy(setting: str) -> int:
     return 0
 
 
+class ExplainError(Exception):
+    """The extender could not be asked, or knows nothing; the message says what was tried."""
+
+
+def _explain(given: argparse.Namespace) -> int:
+    url = f"{given.url}/explain?{urllib.parse.urlencode({'pod': given.pod})}"
+    try:
+        context = None
+        if given.url.startswith("https:"):
+            context = ssl.create_default_context(cafile=given.ca)
+            if given.cert is not None:
+                context.load_cert_chain(given.cert, given.key)
+        with urllib.request.urlopen(url, timeout=EXPLAIN_SECONDS, context=context) as answer:
+            body = answer.read()
+    except urllib.error.HTTPError as error:
+        raise ExplainError(f"{given.url}: {error.read().decode('utf-8', 'replace')}") from error
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # also of a certificate that cannot be read
+        raise ExplainError(f"{given.url} cannot be asked: {error}; give --url of a running extender") from error
+    sys.stdout.write(body.decode() + "\n" if given.json else as_text(json.loads(body)))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="stowage-extender",
@@ -116,6 +160,19 @@ def _parser() -> argparse.ArgumentParser:
         serve.add_argument(
             "--" + name.replace("_", "-"), dest=name, metavar=_metavar(field.annotation), help=description + default
         )
+    explain = commands.add_parser(
+        "explain",
+        help="say why a pod was sent where it was",
+        description="Asks a running extender about its last answer for a pod; exit status 2: it knows none.",
+        epilog=EXPLAIN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    explain.add_argument("--pod", required=True, metavar="NAMESPACE/NAME", help="which pod")
+    explain.add_argument("--url", default="http://127.0.0.1:8888", help="of the extender (default: %(default)s)")
+    explain.add_argument("--json", action="store_true", help="print all of it, as GET /explain answers")
+    explain.add_argument("--ca", metavar="FILE", help="certificates that the extender's is checked against")
+    explain.add_argument("--cert", metavar="FILE", help="client certificate, where the extender wants one")
+    explain.add_argument("--key", metavar="FILE", help="its key")
     check = commands.add_parser(
         "check-policy",
         help="verify a policy file before a rollout",

@@ -24,6 +24,7 @@ from extender.placement import (
 from extender.policies.base import NodeView, PolicyError, Rater, ScoreArray, Scored
 from extender.policies.breaker import Breaker
 from extender.policies.kept import UnpreparedError
+from extender.policies.onnx import Described
 from extender.policies.worker import DeadlineError
 
 MAX_PRIORITY = 10  # MaxExtenderPriority, k8s.io/kube-scheduler/extender/v1/types.go
@@ -118,6 +119,7 @@ class Decision(NamedTuple):
         candidates: how many candidates were scored.
         failures: the policies that failed on the way, in their order.
         scored: what the ranking was made of, None for an answer without opinion.
+        described: what a policy file was told of the nodes in the ranking, if it made that.
     """
 
     ranking: Ranking
@@ -125,6 +127,7 @@ class Decision(NamedTuple):
     candidates: int
     failures: tuple[Failure, ...]
     scored: Scored | None = None
+    described: Described | None = None
 
 
 NO_RANKING = Ranking(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.int64))
@@ -209,7 +212,8 @@ def decide(
         else:
             if step.breaker is not None:
                 step.breaker.succeeded()
-            return Decision(ranking, step.rung, count, tuple(failures), scored)
+            described = step.rater.described(Candidates(ranking.rows, ranking.devices))
+            return Decision(ranking, step.rung, count, tuple(failures), scored, described)
     return Decision(NO_RANKING, Rung.NEUTRAL, 0, tuple(failures))
 
 

@@ -5,12 +5,15 @@ and the evaluation can put any of them in the other's place. Scores are floats; 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extender.placement import Candidates, IntArray, NodeArrays, PodRequest
+
+if TYPE_CHECKING:
+    from extender.policies.onnx import Described
 
 ScoreArray = NDArray[np.float32] | NDArray[np.float64]
 
@@ -79,6 +82,10 @@ class Rater(Protocol):
             DeadlineError: it took too long.
             PolicyError: there are no scores.
         """
+        ...
+
+    def described(self, chosen: Candidates) -> "Described | None":
+        """What a policy file was told of some of the candidates that it has just rated; None from a rule."""
         ...
 
     def for_models(self, models: Sequence[str]) -> "Rater":

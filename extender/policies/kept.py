@@ -45,6 +45,7 @@ class KeptInputs:
         self._totals = _Totals()
         self._profile: WorkloadProfile | None = None
         self._inventory = -1
+        self._told: FeatureArray = np.zeros(0, np.float32)  # the situation that was told last
         self._order: NDArray[np.float64] = np.zeros(0)
         self._weights: dict[tuple[int, int], FeatureArray | None] = {}
         self._single = SingleNode(policy.tables, None, self._width)
@@ -109,6 +110,17 @@ class KeptInputs:
                 layer.scores[changed] = layer.inputs[changed, : len(TERMS)] @ weights
         return Scored(*shape.listed(rows, [layer.scores for layer in shape.layers], None))
 
+    def told_of(self, chosen: Candidates) -> FeatureArray:
+        """What the policy was told of some of the candidates that were listed last; (K, F) float32."""
+        shape = self._shapes[next(reversed(self._shapes))]
+        inputs: FeatureArray = shape.layers[0].inputs[chosen.rows]
+        for place, layer in enumerate(shape.layers[1:], 1):
+            here = (shape.count[chosen.rows] > place) & (layer.device[chosen.rows] == chosen.devices)
+            inputs[here] = layer.inputs[chosen.rows[here]]
+        if self._policy.weighs:
+            inputs[:, len(TERMS) :] = self._told
+        return inputs
+
     def _up_to_date(self, view: NodeView, pod: PodRequest, rows: IntArray, until: float) -> tuple["_Shape", IntArray]:
         """What is kept of the pod's shape, with these rows as they are now; and which of them had changed."""
         self._totals.update(view)
@@ -131,6 +143,7 @@ class KeptInputs:
         step = fullness(self._totals.requested.tolist(), self._totals.allocatable.tolist())
         situation[len(POD_KINDS)] = step / (FULLNESS_STEPS - 1)
         situation[len(POD_KINDS) + 1 :] = self._profile.shares
+        self._told = situation
         return situation
 
     def _take_order(self, order: NDArray[np.float64]) -> None:

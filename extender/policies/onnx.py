@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -230,6 +230,13 @@ class OnnxPolicy:
                 raise PolicyError(f"{kind} is {found}, expected one float tensor {name!r} of {rank} dimension(s)")
         if self._session.get_inputs()[0].shape[1] != len(expected):
             raise PolicyError(f"input has {self._session.get_inputs()[0].shape[1]} columns, expected {len(expected)}")
+
+
+class Described(NamedTuple):
+    """A policy and what it was told of some candidates, (K, F) float32."""
+
+    policy: OnnxPolicy
+    inputs: FeatureArray
 
 
 def score_in_time(policy: OnnxPolicy, features: FeatureArray, worker: Worker, until: float) -> ScoreArray:

@@ -12,7 +12,7 @@ import numpy as np
 from extender.placement import Candidates, IntArray, NodeArrays, PodRequest, list_candidates, shares_device
 from extender.policies.base import ModelAware, NodeView, Policy, Rater, Scored
 from extender.policies.kept import KeptInputs, UnpreparedError
-from extender.policies.onnx import OnnxPolicy, score_in_time
+from extender.policies.onnx import Described, OnnxPolicy, score_in_time
 from extender.policies.worker import Worker
 
 
@@ -29,6 +29,10 @@ class DirectRater:
         if len(candidates.rows) == 0:
             return Scored(candidates, np.empty(0))
         return Scored(candidates, self._policy.scores(view.nodes, pod, candidates))
+
+    def described(self, chosen: Candidates) -> None:
+        """See `base.Rater`."""
+        return None
 
     def for_models(self, models: Sequence[str]) -> "DirectRater":
         """See `base.Rater`."""
@@ -58,6 +62,10 @@ class FileRater:
         if time.perf_counter() >= until:
             raise UnpreparedError("describing the nodes left no time to score them")
         return Scored(candidates, score_in_time(self._policy, inputs, self._worker, until))
+
+    def described(self, chosen: Candidates) -> Described:
+        """See `base.Rater`."""
+        return Described(self._policy, self._inputs.told_of(chosen))
 
     def for_models(self, models: Sequence[str]) -> "FileRater":
         """See `base.Rater`."""

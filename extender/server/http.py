@@ -1,7 +1,7 @@
 """The HTTP server that kube-scheduler asks: a raw ASGI application.
 
 `POST /prioritize`, `/filter`, `/preempt` speak the extender protocol; `GET /healthz`, `/readyz`, `/metrics`, `/state`,
-`/policy` and `POST /rollback` are for operators. Whatever cannot be answered is refused with a status and
+`/explain`, `/policy` and `POST /rollback` are for operators. Whatever cannot be answered is refused with a status and
 `{"error": ...}` saying what was given and what was expected, and counted. A framework would cost three times the time
 of everything here.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 from extender import wire
 from extender.cluster.assume import Assumptions
@@ -100,6 +101,7 @@ class HttpApp:
             "/readyz": Route("GET", "readyz", self._readyz),
             "/metrics": Route("GET", "metrics", self._expose_metrics),
             "/state": Route("GET", "state", self._show_state),
+            "/explain": Route("GET", "explain", self._explain),
             "/policy": Route("GET", "policy", self._show_policy),
             "/rollback": Route("POST", "rollback", self._roll_back),
         }
@@ -116,7 +118,8 @@ class HttpApp:
             try:
                 body = await self._read_body(scope, receive)
                 started = time.perf_counter()
-                response = self._find(route, scope)(body, started)
+                answer = self._find(route, scope)
+                response = answer(scope["query_string"] if verb == "explain" else body, started)
             except RefusedError as refusal:
                 error = wire.encode_json({"error": refusal.reason})
                 response = Response(refusal.status, JSON, error, refusal.headers)
@@ -235,6 +238,19 @@ class HttpApp:
 
     def _expose_metrics(self, body: bytes, started: float) -> Response:
         return Response(HTTPStatus.OK, telemetry.CONTENT_TYPE.encode(), self._metrics.expose())
+
+    def _explain(self, query: bytes, started: float) -> Response:
+        pod = parse_qs(query.decode("ascii", "replace")).get("pod", [""])[0]
+        if pod.count("/") != 1:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"pod is {pod!r}: expected GET /explain?pod=NAMESPACE/NAME")
+        shown = self._scorer.explanations.of(pod)
+        if shown is None:
+            raise RefusedError(
+                HTTPStatus.NOT_FOUND,
+                f"nothing is known of pod {pod}: it was not asked about since the start, or too many were since then. "
+                f"kube-scheduler does not ask about a pod for which only one node is feasible",
+            )
+        return Response(HTTPStatus.OK, JSON, wire.encode_json(shown))
 
     def _show_policy(self, body: bytes, started: float) -> Response:
         if self._rollout is None:

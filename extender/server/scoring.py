@@ -18,6 +18,7 @@ from extender.cluster.state import UNKNOWN_ROW, ClusterState
 from extender.decision import NO_RANKING, Deadline, Decision, FailureKind, Rung, Step
 from extender.features_digest import class_name, features_digest
 from extender.placement import IntArray, NodeArrays, PodRequest
+from extender.server.explain import Explained, Explanations
 from extender.telemetry.agreement import Agreements, Opinion
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.decision_records import DecisionRecord
@@ -62,6 +63,7 @@ class Scorer:
 
     Attributes:
         policy_digest: SHA-256 of the policy file, or the name of a heuristic.
+        explanations: of the last answers.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Scorer:
         """
         self._outcomes = outcomes
         self.policy_digest = policy_digest
+        self.explanations = Explanations()
         self._state = state
         self._assumptions = assumptions
         self._feed = feed
@@ -241,6 +244,20 @@ class Scorer:
         if made.scored is not None and made.rung is Rung.POLICY:
             rows, scores = made.scored.candidates.rows, made.scored.scores
             self._agreements.remember(pod.uid, Opinion([node.name for node in nodes], rows, scores, steered))
+        self.explanations.remember(
+            Explained(
+                time.time(),
+                f"{pod.namespace}/{pod.name}",
+                pod.uid,
+                rung,
+                steered,
+                self.policy_digest,
+                made.candidates,
+                nodes,
+                [failure.reason for failure in made.failures],
+                made.described,
+            )
+        )
         self._decisions[rung].inc()
         self._metrics.candidates.observe(made.candidates)
         if self._decision_log is not None:
