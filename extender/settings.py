@@ -31,7 +31,7 @@ class Settings(BaseSettings):
 
     policy: str = Field(
         description="policy file (ONNX, written by training), bundled:NAME for one that comes with Stowage "
-        "(bundled:packing), or heuristic:NAME for a hand-written rule, e.g. heuristic:best-fit"
+        "(bundled:latency, bundled:packing), or heuristic:NAME for a hand-written rule, e.g. heuristic:best-fit"
     )
     fallback: str = Field(
         default="least-allocated",

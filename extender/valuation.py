@@ -55,13 +55,16 @@ NODE_TERMS = (
     "model-pressure",
     "devices-opened",
     "device-left",
+    "cpu-left",
+    "gpu-left",
 )
 LEVEL_TERMS = tuple(
     f"level-{10 * level}%-cpu-{ratio}-change"
     for level in range(1, LEVELS + 1)
     for ratio in ("little", "fitting", "ample")
 )
-TERMS = NODE_TERMS + LEVEL_TERMS
+HOSTING_TERMS = tuple(f"hosts-{count}-devices-change" for count in range(1, int(DEVICES_AT_MOST) + 1))
+TERMS = NODE_TERMS + LEVEL_TERMS + HOSTING_TERMS
 POD_KINDS = ("pod/cpu-only", "pod/shares-device", "pod/one-device", "pod/several-devices")
 PROFILE = (
     "workload/cpu-supply",
@@ -82,6 +85,8 @@ class WorkloadProfile(NamedTuple):
 
     Attributes:
         cpu_per_device: (1,) float64 milli, what the typical GPU pods ask for beside one device.
+        cpu_per_device_of_several: (1,) float64 milli, the same for the pods that want several devices.
+        largest: (R,) float64, the largest allocatable amounts of the nodes.
         waste: (1001,) float64, of a device with so many thousandths free: what is left in the end if typical pods of at
             most one device fill it at random, in thousandths.
         pressure: (G,) float64, of each GPU model: demand that has to go to few models, relative to the model's share of
@@ -92,6 +97,8 @@ class WorkloadProfile(NamedTuple):
     """
 
     cpu_per_device: FloatArray
+    cpu_per_device_of_several: FloatArray
+    largest: FloatArray
     waste: FloatArray
     pressure: FloatArray
     shares: FloatArray
@@ -113,20 +120,30 @@ def workload_profile(typical: TypicalPods, nodes: NodeArrays) -> WorkloadProfile
     restricted = with_gpu & ~typical.admits[:, devices > 0].all(axis=1)
     offered = float(nodes.allocatable[:, CPU].sum()) / max(float(devices.sum()), 1e-9)
     wanted = float((typical.share * typical.cpu).sum()) / max(total, 1e-9)
+    per_device = _cpu_per_device(typical, demand, with_gpu)
+    several = typical.gpu_count > 1
     return WorkloadProfile(
-        np.array([max(float((typical.share * typical.cpu)[with_gpu].sum()) / max(total, 1e-9), 1.0)]),
+        per_device,
+        _cpu_per_device(typical, demand, several) if several.any() else per_device,
+        np.maximum(nodes.allocatable.max(axis=0), 1).astype(np.float64),
         _waste(typical),
         _pressure(demand, typical.admits, restricted, devices),
         np.array(
             [
                 offered / max(offered + wanted, 1e-9),
                 demand[sharing].sum() / max(total, 1e-9),
-                demand[typical.gpu_count > 1].sum() / max(total, 1e-9),
+                demand[several].sum() / max(total, 1e-9),
                 demand[restricted].sum() / max(total, 1e-9),
                 demand[sharing].sum() / max(float(typical.share[sharing].sum()), 1e-9),
             ]
         ),
     )
+
+
+def _cpu_per_device(typical: TypicalPods, demand: FloatArray, of: Any) -> FloatArray:
+    """What the chosen typical pods ask for beside a device; (1,) float64 milli."""
+    asked = float((typical.share * typical.cpu)[of].sum())
+    return np.array([max(asked / max(float(demand[of].sum()), 1e-9), 1.0)])
 
 
 def _waste(typical: TypicalPods) -> FloatArray:
@@ -276,9 +293,18 @@ def terms(
     columns[13] = profile.pressure[model]
     columns[14] = (whole_before - whole_after) / DEVICES_AT_MOST
     columns[15] = left / WHOLE_DEVICE_MILLI
+    columns[16] = cpu_after / profile.largest[CPU]
+    columns[17] = gpu_after / np.maximum(profile.largest[GPU], WHOLE_DEVICE_MILLI)
     for device in range(nodes.device_free.shape[1]):
         count_level(columns, nodes.device_free[rows, device], share_before, -1.0)
         count_level(columns, after[device], share_after, 1.0)
+    fed = np.maximum(cpu_before, 0) / profile.cpu_per_device_of_several[0]
+    hosts_before = np.minimum(whole_before, fed)
+    hosts_after = np.minimum(whole_after, np.maximum(cpu_after, 0) / profile.cpu_per_device_of_several[0])
+    for count in range(len(HOSTING_TERMS)):
+        columns[len(NODE_TERMS) + len(LEVEL_TERMS) + count] = np.minimum(
+            np.maximum(hosts_after - count, 0.0), 1.0
+        ) - np.minimum(np.maximum(hosts_before - count, 0.0), 1.0)
 
 
 def count_level(columns: Any, free: Any, share: Any, sign: float) -> None:

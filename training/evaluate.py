@@ -4,6 +4,7 @@
     python -m training.evaluate --policies runs/quickstart/policy.onnx,most-allocated,fgd --load 0.6,0.8,0.95
     python -m training.evaluate --policies old=a.onnx,new=b.onnx --baseline old --workload openb --seeds 40
     python -m training.evaluate --policies fgd --process bursty --scheduler ordering=fifo preemption=true
+    python -m training.evaluate --policies best-fit,best-fit@ordering=least-work-first+reservation_after_seconds=60
     python -m training.evaluate --policies fgd,best-fit --json result.json --markdown result.md
 
 Every policy is compared with the baseline, paired by seed. Without --json, --markdown or --html the folder of --output
@@ -147,7 +148,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--policies",
         default=POLICIES,
         metavar="POLICY,…",
-        help=f"rules, policy files, or NAME=FILE (default: %(default)s). Rules: {', '.join(RULES)}",
+        help=f"rules, policy files, or NAME=FILE (default: %(default)s), each with queue settings of its own behind an "
+        f"@, joined by +. Rules: {', '.join(RULES)}",
     )
     judged.add_argument(
         "--baseline",
@@ -303,25 +305,49 @@ def contenders_of(policies: str, baseline: str, resources: int | None) -> tuple[
 def contender_of(text: str) -> Contender:
     """A rule by its name, a policy that comes with Stowage (bundled:NAME), or a policy file.
 
-    A file is named by itself or, where it is called policy.onnx, by its folder.
+    A file is named by itself or, where it is called policy.onnx, by its folder. Behind an `@` follow settings of the
+    queue that are others for this contender than for all.
 
     Raises:
-        ArgumentError: it is neither.
+        ArgumentError: it is neither, or there is no such setting.
 
     Example:
         >>> contender_of("best-fit").name, contender_of("mine=runs/a/policy.onnx").name
         ('best-fit', 'mine')
+        >>> contender_of("fgd@ordering=fifo+reservation_gpus=4").scheduler
+        {'ordering': 'fifo', 'reservation_gpus': 4}
     """
-    name, separator, file = text.rpartition("=")
-    if not separator and text in RULES:
-        return Contender(text, text)
+    text, at, queue = text.partition("@")
+    scheduler = queue_settings(f"--policies {text}@", queue) if at else {}
+    name, _, file = text.rpartition("=")
+    if file in RULES:
+        return Contender(name or file + at + queue, file, scheduler)
     try:
         path = policy_path(file)
     except PolicyError as error:
         raise ArgumentError(str(error)) from error
     if path.suffix != POLICY_ENDING:
         raise ArgumentError(f"{text!r}: expected a {POLICY_ENDING} file or a rule: {', '.join(RULES)}")
-    return Contender(name or (path.resolve().parent.name if path.stem == "policy" else path.stem), path)
+    stem = path.resolve().parent.name if path.stem == "policy" else path.stem
+    return Contender(name or stem + at + queue, path, scheduler)
+
+
+def queue_settings(flag: str, text: str) -> dict[str, Any]:
+    """Fields of `SchedulerArguments` from KEY=VALUE, several joined by +.
+
+    Args:
+        flag: what stands before the text on the command line.
+        text: the settings.
+
+    Raises:
+        ArgumentError: there is no such setting, or it cannot have that value.
+    """
+    try:
+        given = nested([parse_setting(each) for each in text.split("+")])
+    except argparse.ArgumentTypeError as error:
+        raise ArgumentError(f"{flag}{text}: {error}") from error
+    values = checked(SchedulerArguments, given, {key: f"{flag}{key}" for key in given})
+    return {key: getattr(values, key) for key in given}
 
 
 def nested(settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -27,8 +27,12 @@ class NetworkArguments:
             description="embedding: every candidate in the context of the others; weighing: value_network's sums",
         ),
     ] = "embedding"
-    hidden: Annotated[int, Field(ge=4, le=192, description="width of every layer")] = 32
-    pooled_context: Annotated[bool, Field(description="let a candidate's score depend on the other candidates")] = True
+    hidden: Annotated[int, Field(ge=4, le=192, description="embedding: width of every layer")] = 32
+    pooled_context: Annotated[bool, Field(description="embedding: let a candidate's score depend on the others")] = True
+    degrees: Annotated[
+        int, Field(ge=1, le=3, description="weighing: degrees of the cluster's fullness with weights of their own")
+    ] = 3
+    adapts: Annotated[bool, Field(description="weighing: let the weights depend on the workload's profile")] = True
 
 
 class ScoreNetwork(nn.Module):

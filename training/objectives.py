@@ -1,12 +1,12 @@
 """What evolution strategies climb on our workloads: whole episodes, played by the compiled simulator.
 
-A network is exported once; for every parameter vector the weights in that policy file are exchanged and the simulator
-plays the file, as it does in an evaluation. So whatever `training.export` can write can be searched, and what is
-searched is what is served.
+A valuing network (`value_network`) is played as it is. Any other is exported once; for every parameter vector the
+weights in that policy file are exchanged and the simulator plays the file, as it does in an evaluation. So whatever
+`training.export` can write can be searched, and what is searched is what is served.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -18,14 +18,18 @@ from onnx import numpy_helper
 from torch import nn
 
 from extender.policies.onnx import OnnxPolicy
+from training import value_network
 from training.algorithms.es import Fitness, Parameters
 from training.env import EnvArguments, WorkloadSource
 from training.export import export_policy
 from training.simulator.scheduling import SchedulerArguments, play_policy, prepare
-from training.simulator.state import WAITING
+from training.simulator.state import WAITING, Episode
+from training.value_network import ValueNetwork
 from training.workloads.base import Population, Workload, typical_pods
 
 WORKLOADS_KEPT = 16  # a generation plays the same few again and again
+Player = Callable[[Episode, Workload, int], None]
+"""Plays an episode of a workload to its end; the number decides what is left to chance."""
 
 
 class PolicyTemplate:
@@ -90,7 +94,7 @@ def _match(exported: NDArray[np.float32], array: NDArray[np.float32]) -> bool | 
 
 
 class QueueingObjective:
-    """Minus the waiting of whole episodes, in units of the environment's reward.
+    """Minus the waiting of whole episodes, or minus its logarithm.
 
     Args:
         network: any network of the kind that is searched.
@@ -98,6 +102,7 @@ class QueueingObjective:
         source: draws the episodes.
         env: what their waiting is measured in.
         scheduler: kube-scheduler's settings.
+        floor: seconds added to the mean wait before the logarithm is taken; 0 for no logarithm.
     """
 
     def __init__(
@@ -107,27 +112,47 @@ class QueueingObjective:
         source: WorkloadSource,
         env: EnvArguments,
         scheduler: SchedulerArguments,
+        floor: float = 0.0,
     ) -> None:
-        self._template = PolicyTemplate(network, population)
-        self._source, self._env, self._scheduler = source, env, scheduler
+        self._network = network
+        self._template = None if isinstance(network, ValueNetwork) else PolicyTemplate(network, population)
+        self._source, self._env, self._scheduler, self._floor = source, env, scheduler, floor
         self._drawn: dict[int, Workload] = {}
 
     def __call__(self, parameters: Parameters, seeds: Sequence[int]) -> Fitness:
-        """Mean return of each policy over the episodes of these seeds."""
+        """Mean fitness of each policy over the episodes of these seeds."""
         workloads = [(seed, self._drawn_of(seed)) for seed in seeds]
-        policies = [self._template.filled(each) for each in parameters]
-        return np.array(
-            [np.mean([self._return(policy, workload, seed) for seed, workload in workloads]) for policy in policies]
-        )
+        players = [self._player(each) for each in parameters]
+        return np.array([np.mean([self._fitness(play, *drawn) for drawn in workloads]) for play in players])
 
     def mean_wait_seconds(self, fitness: float) -> float:
         """The mean wait of a pod that a fitness stands for."""
+        if self._floor:
+            return float(np.exp(-fitness)) - self._floor
         return -fitness * self._env.waiting_unit_seconds / self._env.pods
 
-    def _return(self, policy: OnnxPolicy, workload: Workload, seed: int) -> float:
+    def _player(self, parameters: NDArray[np.float32]) -> Player:
+        if self._template is not None:
+            policy = self._template.filled(parameters)
+            return lambda episode, workload, seed: play_policy(
+                episode, policy, workload.typical, np.random.default_rng(seed)
+            )
+        network = self._network
+        assert isinstance(network, ValueNetwork)
+
+        def play_weighing(episode: Episode, workload: Workload, seed: int) -> None:
+            nn.utils.vector_to_parameters(torch.from_numpy(parameters), network.parameters())
+            value_network.play(episode, network, workload.typical)
+
+        return play_weighing
+
+    def _fitness(self, play: Player, seed: int, workload: Workload) -> float:
         episode = prepare(workload, self._scheduler)
-        play_policy(episode, policy, workload.typical, np.random.default_rng(seed))
-        return float(-episode.clock[1 + WAITING] / self._env.waiting_unit_seconds)
+        play(episode, workload, seed)
+        waited = float(episode.clock[1 + WAITING])
+        if self._floor:
+            return -float(np.log(waited / len(workload) + self._floor))
+        return -waited / self._env.waiting_unit_seconds
 
     def _drawn_of(self, seed: int) -> Workload:
         if seed not in self._drawn:

@@ -16,14 +16,12 @@ from pydantic import Field
 from torch import nn
 
 from extender.fragmentation import TypicalPods
-from extender.valuation import workload_profile
 from training.algorithms.es import Fitness, Parameters
 from training.algorithms.node_values import estimate, fit
 from training.evaluation.filling import gpu_allocated_percent
 from training.randomisation import EnvArguments
 from training.simulator.scheduling import SchedulerArguments, prepare
-from training.simulator.valued import ValuedPlay, weight_table
-from training.value_network import ValueNetwork, scores_of
+from training.value_network import ValueNetwork, play
 from training.workloads.base import Population, Workload, typical_pods
 from training.workloads.filling import TYPICAL_AT_MOST, filling_workload
 from training.workloads.remix import remix
@@ -100,26 +98,28 @@ class PackingObjective:
 def fill(workload: Workload, network: ValueNetwork) -> float:
     """Fill a cluster by a network; returns the share of its GPUs that is allocated in the end, in %."""
     episode = prepare(workload, SchedulerArguments(ordering="fifo"))
-    profile = workload_profile(workload.typical, episode.cluster.nodes)
-    weights = weight_table(scores_of(network), profile)
-    assert weights is not None
-    ValuedPlay(episode, weights, profile).play(np.random.default_rng(0))  # nothing is drawn
+    play(episode, network, workload.typical)
     return gpu_allocated_percent(episode)
 
 
 def start(
-    fills: Fills, arguments: PackingArguments, remixes: int, seed: int, report: Callable[[int], None]
-) -> ValueNetwork:
-    """A network that knows what free parts of devices are worth, and nothing else that is learned.
+    network: ValueNetwork,
+    fills: Fills,
+    arguments: PackingArguments,
+    remixes: int,
+    seed: int,
+    report: Callable[[int], None],
+) -> None:
+    """Teach a network what free parts of devices are worth, and nothing else.
 
     Args:
+        network: that has learned nothing.
         fills: draws clusters to fill.
         arguments: how much of it.
         remixes: how many there are to draw from; 0 for the population as it is.
         seed: of all random draws.
         report: called with the number of workloads that are done.
     """
-    network = ValueNetwork()
     estimates = []
     for number in range(min(arguments.workloads, remixes) or 1):
         generator = np.random.default_rng([seed, 3, number])
@@ -130,4 +130,3 @@ def start(
         )
         report(number + 1)
     fit(estimates, network)
-    return network

@@ -180,15 +180,20 @@ def build_search(
     """Evolution strategies on what the goal asks for."""
     torch.manual_seed(config.seed)
     between = config.timesteps_between_updates
+    if config.network.kind == "embedding":
+        network: nn.Module = score_network(feature_count(len(population.resources)), config.network)
+    else:
+        network = ValueNetwork(config.network.degrees, config.network.adapts, config.goal)
     if config.goal == "packing":
+        assert isinstance(network, ValueNetwork)
         fills = Fills(population, config.env, config.seed)
         workloads = min(config.packing.workloads, config.env.remixes) or 1
         with track(console, "estimating the values of nodes", workloads) as tracker:
-            values = start(fills, config.packing, config.env.remixes, config.seed, tracker.update)
-        return es.EvolutionLearner(arguments, values, PackingObjective(values, fills), between, config.seed)
-    features = feature_count(len(population.resources))
-    network = ValueNetwork() if config.network.kind == "weighing" else score_network(features, config.network)
-    objective = QueueingObjective(network, population, source, config.env, config.scheduler)
+            start(network, fills, config.packing, config.env.remixes, config.seed, tracker.update)
+        return es.EvolutionLearner(arguments, network, PackingObjective(network, fills), between, config.seed)
+    objective = QueueingObjective(
+        network, population, source, config.env, config.scheduler, arguments.wait_floor_seconds
+    )
     return es.EvolutionLearner(arguments, network, objective, between, config.seed, objective.mean_wait_seconds)
 
 

@@ -8,28 +8,36 @@ Nothing but the situation moves the weights, which `simulator.valued` makes use 
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from extender.fragmentation import TypicalPods
 from extender.valuation import (
     FULLNESS_STEPS,
+    HOSTING_TERMS,
     LEVEL_TERMS,
     NODE_TERMS,
     POD_KINDS,
     PROFILE,
     TERMS,
     ValueArray,
+    workload_profile,
 )
+from training.simulator.state import Episode
+from training.simulator.valued import ValuedPlay, weight_table
 
-DEGREES = 3  # of fullness: empty, three quarters full, fifteen sixteenths and beyond
+DEGREES = 3  # of fullness at most: empty, three quarters full, fifteen sixteenths and beyond
 STEPS_A_DEGREE = 8.0
-FRAGMENTATION_WEIGHT = -0.1  # this weight and the next two: a formula that needs no training (docs/results/packing.md)
-ORDER_WEIGHT = -2.0
+STARTS = {
+    "packing": {"fragmentation-change": -0.1, "order": -2.0},  # with the next a formula (docs/results/packing.md)
+    "waiting": {"cpu-left": -4.0, "gpu-left": -4.0},
+}
 WASTE_WEIGHT = -3.0
 PROFILE_CENTRE = (0.5, 0.3, 0.3, 0.2, 0.5)
 PROFILE_SCALE = (4.0, 1.7, 1.7, 2.5, 2.5)
 PROFILE_AT_MOST = 2.0
-TERM_SCALE = (0.3, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.5)
+TERM_SCALE = (0.3, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 1.0, 1.0)
 """What one unit of a parameter is worth as a weight of a node's term, so that parameters can be changed alike."""
 
 
@@ -37,13 +45,22 @@ class ValueNetwork(nn.Module):
     """Weighs terms, (B, K, len(COLUMNS)) -> (B, K).
 
     The weights of the node's terms are another set for each kind of pod. Those of the levels are corrections of
-    `estimated`. A network that has learned nothing follows fragmentation and fills node after node.
+    `estimated`.
+
+    Args:
+        degrees: of fullness that have weights of their own; with 1 the weights do not depend on it.
+        adapts: whether the weights depend on the workload's profile.
+        goal: what it does before it has learned anything. `packing`: it follows fragmentation and fills node after
+            node; `waiting`: it takes the node where the least is left (the rule BestFit, without its rounding).
 
     Attributes:
-        node: (DEGREES, len(POD_KINDS), len(NODE_TERMS)), for the node's terms.
-        node_by_profile: (len(PROFILE), len(POD_KINDS), len(NODE_TERMS)), how the profile moves them.
-        level: (DEGREES, len(LEVEL_TERMS)), corrections of the levels' weights.
+        node: (degrees, len(POD_KINDS), len(NODE_TERMS)), for the node's terms.
+        node_by_profile: (len(PROFILE), len(POD_KINDS), len(NODE_TERMS)), how the profile moves them; as those of the
+            others with 0 rows in a network that does not adapt.
+        level: (degrees, len(LEVEL_TERMS)), corrections of the levels' weights.
         level_by_profile: (len(PROFILE), len(LEVEL_TERMS)), how the profile moves them.
+        hosting: (degrees, len(HOSTING_TERMS)), weights of devices by how many of them a node can give one pod.
+        hosting_by_profile: (len(PROFILE), len(HOSTING_TERMS)), how the profile moves them.
         estimated: (FULLNESS_STEPS, 1 + len(PROFILE), len(LEVEL_TERMS)), a buffer: weights of the levels as
             `algorithms.node_values` finds them.
 
@@ -63,24 +80,28 @@ class ValueNetwork(nn.Module):
     centre: Tensor
     spread: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, degrees: int = DEGREES, adapts: bool = True, goal: str = "packing") -> None:
         super().__init__()
-        self.node = nn.Parameter(torch.zeros(DEGREES, len(POD_KINDS), len(NODE_TERMS)))
-        self.node_by_profile = nn.Parameter(torch.zeros(len(PROFILE), len(POD_KINDS), len(NODE_TERMS)))
-        self.level = nn.Parameter(torch.zeros(DEGREES, len(LEVEL_TERMS)))
-        self.level_by_profile = nn.Parameter(torch.zeros(len(PROFILE), len(LEVEL_TERMS)))
+        self.degrees, self.adapts = degrees, adapts
+        moving = len(PROFILE) if adapts else 0
+        self.node = nn.Parameter(torch.zeros(degrees, len(POD_KINDS), len(NODE_TERMS)))
+        self.node_by_profile = nn.Parameter(torch.zeros(moving, len(POD_KINDS), len(NODE_TERMS)))
+        self.level = nn.Parameter(torch.zeros(degrees, len(LEVEL_TERMS)))
+        self.level_by_profile = nn.Parameter(torch.zeros(moving, len(LEVEL_TERMS)))
+        self.hosting = nn.Parameter(torch.zeros(degrees, len(HOSTING_TERMS)))
+        self.hosting_by_profile = nn.Parameter(torch.zeros(moving, len(HOSTING_TERMS)))
         self.register_buffer("estimated", torch.zeros(FULLNESS_STEPS, 1 + len(PROFILE), len(LEVEL_TERMS)))
         for name, values in (
             ("scale", TERM_SCALE),
-            ("knots", range(DEGREES)),
+            ("knots", range(degrees)),
             ("steps", range(FULLNESS_STEPS)),
             ("centre", PROFILE_CENTRE),
             ("spread", PROFILE_SCALE),
         ):
             self.register_buffer(name, torch.tensor(list(values), dtype=torch.float32), persistent=False)
         start = torch.zeros(len(NODE_TERMS))
-        start[NODE_TERMS.index("fragmentation-change")] = FRAGMENTATION_WEIGHT
-        start[NODE_TERMS.index("order")] = ORDER_WEIGHT
+        for term, weight in STARTS[goal].items():
+            start[NODE_TERMS.index(term)] = weight
         with torch.no_grad():
             self.node[:] = start / self.scale
 
@@ -98,13 +119,16 @@ class ValueNetwork(nn.Module):
         kinds = situation[:, : len(POD_KINDS)]
         step = situation[:, len(POD_KINDS) : len(POD_KINDS) + 1] * (FULLNESS_STEPS - 1.0)
         profile = self.scaled(situation[:, len(POD_KINDS) + 1 :])
-        degrees = torch.relu(1.0 - torch.abs((step / STEPS_A_DEGREE).clamp(max=DEGREES - 1.0) - self.knots))
+        degrees = torch.relu(1.0 - torch.abs((step / STEPS_A_DEGREE).clamp(max=self.degrees - 1.0) - self.knots))
         steps = torch.relu(1.0 - torch.abs(step - self.steps))
         node = outer(degrees, kinds) @ self.node.flatten(0, 1)
-        node = node + outer(profile, kinds) @ self.node_by_profile.flatten(0, 1)
-        level = degrees @ self.level + profile @ self.level_by_profile
+        level, hosting = degrees @ self.level, degrees @ self.hosting
+        if self.adapts:
+            node = node + outer(profile, kinds) @ self.node_by_profile.flatten(0, 1)
+            level = level + profile @ self.level_by_profile
+            hosting = hosting + profile @ self.hosting_by_profile
         estimated = outer(steps, self.basis(profile)) @ self.estimated.flatten(0, 1)
-        weights = torch.cat([node * self.scale, level + estimated], dim=-1)
+        weights = torch.cat([node * self.scale, level + estimated, hosting], dim=-1)
         return (candidates[:, :, : len(TERMS)] @ weights.unsqueeze(-1)).squeeze(-1)
 
     def scaled(self, profile: Tensor) -> Tensor:
@@ -130,3 +154,11 @@ def scores_of(network: nn.Module) -> Callable[[ValueArray], ValueArray]:
         return result
 
     return scores
+
+
+def play(episode: Episode, network: ValueNetwork, typical: TypicalPods) -> None:
+    """Play an episode to its end by a network; `episode` is changed in place, `typical` is what usually arrives."""
+    profile = workload_profile(typical, episode.cluster.nodes)
+    weights = weight_table(scores_of(network), profile)
+    assert weights is not None
+    ValuedPlay(episode, weights, profile).play(np.random.default_rng(0))  # only preemption would draw from it

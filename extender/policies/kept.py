@@ -158,7 +158,10 @@ class KeptInputs:
         self._inventory = self._totals.inventory
         known, self._profile = self._profile, self._policy.profile_of(nodes)
         self._weights = {}
-        if known is None or not np.array_equal(known.pressure, self._profile.pressure):
+        if known is None or not (
+            np.array_equal(known.pressure, self._profile.pressure)
+            and np.array_equal(known.largest, self._profile.largest)
+        ):
             self._shapes.clear()  # nothing else of a profile that terms depend on moves with the inventory
             self._single = SingleNode(self._policy.tables, self._profile, self._width)
 

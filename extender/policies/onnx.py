@@ -193,7 +193,8 @@ class OnnxPolicy:
         """The profile on this cluster, derived anew when nodes came, went or changed."""
         models = self._typical.admits.shape[1]
         devices = np.bincount(nodes.model, weights=nodes.allocatable[:, GPU], minlength=models)
-        inventory = nodes.allocatable.sum(axis=0).tobytes() + devices.tobytes()
+        allocatable = nodes.allocatable
+        inventory = allocatable.sum(axis=0).tobytes() + allocatable.max(axis=0).tobytes() + devices.tobytes()
         if self._profile is None or inventory != self._inventory:
             self._profile, self._inventory = workload_profile(self._typical, nodes), inventory
         return self._profile

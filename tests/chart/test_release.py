@@ -127,7 +127,7 @@ def pod_of(rendered: Rendered) -> Document:
 def test_install_upgrade_rollback_and_uninstall_leave_nothing(in_cluster: Cluster) -> None:
     before = in_cluster.names()
     in_cluster.release("install")
-    assert policy(in_cluster) == "--policy=bundled:packing"
+    assert policy(in_cluster) == "--policy=bundled:latency"
     assert ("Lease", NAMESPACE, "stowage-scheduler") in in_cluster.names()
 
     in_cluster.release("upgrade", EVERYTHING | {"policy.from": {}, "policy.name": "heuristic:best-fit"})
@@ -135,7 +135,7 @@ def test_install_upgrade_rollback_and_uninstall_leave_nothing(in_cluster: Cluste
     assert ("NetworkPolicy", NAMESPACE, "stowage") in in_cluster.names()
 
     in_cluster.helm("rollback", "stowage", "1", "--wait=hookOnly")
-    assert policy(in_cluster) == "--policy=bundled:packing"
+    assert policy(in_cluster) == "--policy=bundled:latency"
     assert ("NetworkPolicy", NAMESPACE, "stowage") not in in_cluster.names()
 
     in_cluster.helm("uninstall", "stowage")

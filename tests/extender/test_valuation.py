@@ -8,6 +8,7 @@ from extender.placement import ANY_DEVICE, Candidates, NodeArrays, PodRequest
 from extender.valuation import (
     COLUMNS,
     FULLNESS_STEPS,
+    HOSTING_TERMS,
     LEVEL_TERMS,
     NODE_TERMS,
     POD_KINDS,
@@ -51,10 +52,20 @@ def test_a_placement_is_told_by_what_it_changes_and_leaves():
         "model-pressure": 0.0,
         "devices-opened": 1 / 8,
         "device-left": 0.5,
+        "cpu-left": 4000 / 16000,
+        "gpu-left": 0.9 / 2,
         "waste-change": 0.0,  # halves fill both a whole device and what is left of it
         "fragmentation-change": fragmentation_by_hand(0.5, 0.4) - fragmentation_by_hand(1.0, 0.4),
     }
     assert {name: seen[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+
+
+def test_hosting_counts_the_whole_devices_that_a_node_has_cpu_for():
+    # Pods of two devices want 4000 milli a device: of three, 8000 feed two, and of two, 6000 feed one and a half.
+    seen = valued(cluster_of(Node(8000, GIB, (1000, 1000, 1000))), pod_of(2000, 0, 1, 500), 0, device=0)
+    assert [seen[name] for name in HOSTING_TERMS[:4]] == pytest.approx([0.0, 0.5 - 1.0, 0.0, 0.0])
+    seen = valued(cluster_of(Node(80000, GIB, (1000, 1000, 1000))), pod_of(2000, 0, 1, 500), 0, device=0)
+    assert [seen[name] for name in HOSTING_TERMS[:4]] == pytest.approx([0.0, 0.0, -1.0, 0.0])
 
 
 def fragmentation_by_hand(first: float, second: float) -> float:
@@ -149,5 +160,5 @@ def test_cpu_share_is_a_half_where_cpu_and_devices_fit():
 
 
 def test_terms_have_names_of_their_own():
-    assert len(set(COLUMNS)) == len(COLUMNS) == len(NODE_TERMS) + len(LEVEL_TERMS) + 10
+    assert len(set(COLUMNS)) == len(COLUMNS) == len(NODE_TERMS) + len(LEVEL_TERMS) + len(HOSTING_TERMS) + 10
     assert COLUMNS[: len(TERMS)] == TERMS

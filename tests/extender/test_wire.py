@@ -31,7 +31,7 @@ def test_whole_nodes_are_answered_with_the_very_same_nodes() -> None:
     items = [node("n1"), node("n2") | {"spec": {"unread": [1.5, None]}}]
     args = wire.decode_args(json.dumps({"Pod": pod("a"), "Nodes": {"items": items}}).encode())
 
-    answer = json.loads(wire.encode_filter_result(args, [False, True], {"n1": "full"}))
+    answer = json.loads(wire.encode_filter_result(args, [False, True], {"n1": "full"}, {}))
 
     assert answer["Nodes"]["items"] == [items[1]]
     assert answer["NodeNames"] is None
@@ -40,7 +40,7 @@ def test_whole_nodes_are_answered_with_the_very_same_nodes() -> None:
 def test_names_are_answered_with_names() -> None:
     args = wire.decode_args(extender_args(pod("a"), ["n1", "n2"]))
 
-    answer = json.loads(wire.encode_filter_result(args, [False, True], {"n1": "full"}))
+    answer = json.loads(wire.encode_filter_result(args, [False, True], {"n1": "full"}, {}))
 
     assert answer == {
         "Nodes": None,
@@ -54,7 +54,7 @@ def test_names_are_answered_with_names() -> None:
 def test_a_filter_answer_never_lacks_both_lists_even_when_no_node_stays() -> None:
     args = wire.decode_args(extender_args(pod("a"), ["n1"]))
 
-    assert json.loads(wire.encode_filter_result(args, [False], {"n1": "full"}))["NodeNames"] == []
+    assert json.loads(wire.encode_filter_result(args, [False], {"n1": "full"}, {}))["NodeNames"] == []
 
 
 def test_priorities_are_a_bare_array_of_integers() -> None:

@@ -129,6 +129,8 @@ def test_an_interrupted_evaluation_leaves_nothing(tmp_path: Path) -> None:
         (["--policies", "no.onnx"], "no.onnx: cannot be read: No such file or directory"),
         (["--policies", "fgd,fgd"], "fgd is named twice; tell files apart by NAME=FILE"),
         (["--scheduler", "orderin=fifo"], "--scheduler orderin: no such key; there are ordering,"),
+        (["--policies", "fgd@orderin=fifo"], "--policies fgd@orderin: no such key; there are ordering,"),
+        (["--policies", "fgd@fifo"], "--policies fgd@fifo: 'fifo': expected key=value"),
         (["--scheduler", "ordering=best"], "--scheduler ordering: string should match pattern"),
         (["--scheduler", "fifo"], "'fifo': expected key=value"),
         (
@@ -234,6 +236,20 @@ def test_metrics_are_listed_on_request(tmp_path: Path) -> None:
 )
 def test_a_policy_is_named_by_its_rule_its_file_its_folder_or_its_user(text: str, name: str) -> None:
     assert contender_of(text).name == name
+
+
+def test_a_policy_may_have_a_queue_of_its_own(tmp_path: Path) -> None:
+    policies = "reserving=best-fit@reservation_after_seconds=60+reservation_gpus=1,best-fit@ordering=smallest-first"
+    busy = [*SMALL, "--load", "1.3", "--pods", "400"]
+    result = run(tmp_path, *busy, "--policies", policies, "--baseline", "best-fit", "--json", "result.json")
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "result.json").read_text())
+    assert content["settings"]["scheduler_of"] == {
+        "reserving": {"reservation_after_seconds": 60.0, "reservation_gpus": 1},
+        "best-fit@ordering=smallest-first": {"ordering": "smallest-first"},
+    }
+    waits = [means["mean_wait_seconds"] for means in content["policies"].values()]
+    assert len(set(waits)) == 3
 
 
 def test_the_baseline_may_be_one_of_the_policies() -> None:

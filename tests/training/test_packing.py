@@ -53,9 +53,10 @@ def test_the_search_starts_from_what_parts_of_devices_are_worth(population):
     reported: list[int] = []
     fills = Fills(population, ENV, seed=0)
     arguments = PackingArguments(rounds=2, episodes=2, workloads=2)
-    network = start(fills, arguments, ENV.remixes, 0, reported.append)
+    network, same = ValueNetwork(), ValueNetwork()
+    start(network, fills, arguments, ENV.remixes, 0, reported.append)
     assert reported == [1, 2]
     assert float(network.estimated[:, 0].max()) <= 1e-6  # waste weighs against a placement
     assert float(network.estimated[:, 0].min()) < -0.1
-    same = start(Fills(population, ENV, seed=0), arguments, ENV.remixes, 0, reported.append)
+    start(same, Fills(population, ENV, seed=0), arguments, ENV.remixes, 0, reported.append)
     torch.testing.assert_close(same.estimated, network.estimated, rtol=0, atol=0)

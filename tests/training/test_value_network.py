@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from extender.valuation import COLUMNS, FULLNESS_STEPS, LEVEL_TERMS, POD_KINDS, PROFILE, TERMS, WorkloadProfile
+from extender.valuation import COLUMNS, FULLNESS_STEPS, NODE_TERMS, POD_KINDS, PROFILE, TERMS
+from tests.training.profiles import profile_of
 from training.simulator.valued import weight_table
 from training.value_network import DEGREES, ValueNetwork, scores_of
 
 FULLNESS = len(TERMS) + len(POD_KINDS)
 SHARES = np.array([0.6, 0.2, 0.5, 0.0, 0.9])
-PROFILE_OF_SHARES = WorkloadProfile(np.ones(1), np.zeros(1001), np.zeros(1), SHARES)
+PROFILE_OF_SHARES = profile_of(SHARES)
 
 
 def random_network(seed: int = 0) -> ValueNetwork:
@@ -57,7 +58,7 @@ def test_weights_are_interpolated_between_the_degrees_of_fullness(step, weight):
     with torch.no_grad():
         network.level[:, 3] = torch.tensor([1.0, 2.0, 4.0])
     terms = np.zeros((1, len(TERMS)))
-    terms[0, len(TERMS) - len(LEVEL_TERMS) + 3] = 1.0
+    terms[0, len(NODE_TERMS) + 3] = 1.0
     assert DEGREES == 3
     assert scores_of(network)(decision(terms, 1, step))[0, 0] == pytest.approx(weight)
 
@@ -78,7 +79,7 @@ def test_estimates_hold_for_their_own_step():
     network = ValueNetwork()
     network.estimated[5, 0, 0] = -3.0
     terms = np.zeros((1, len(TERMS)))
-    terms[0, len(TERMS) - len(LEVEL_TERMS)] = 1.0
+    terms[0, len(NODE_TERMS)] = 1.0
     found = [scores_of(network)(decision(terms, 0, step))[0, 0] for step in (4, 5, 6)]
     assert found == pytest.approx([0.0, -3.0, 0.0], abs=1e-5)
 

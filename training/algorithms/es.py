@@ -66,6 +66,14 @@ class ESArguments:
     final_learning_rate: Annotated[
         float, Field(gt=0, le=1, description="what remains of the step at the end, which it declines to linearly")
     ] = 1.0
+    wait_floor_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="goal=waiting: climb minus the logarithm of the mean wait and so many seconds, so that quiet "
+            "and busy episodes count alike; 0: climb minus the mean wait",
+        ),
+    ] = 0.0
     weight_decay: Annotated[float, Field(ge=0, lt=1, description="shrinks the parameters, as part of a step")] = 0.0
     held_out_interval: Annotated[int, Field(ge=1, description="generations between two looks for the best")] = 5
     held_out_episodes: Annotated[int, Field(ge=1, description="episodes by which the best is chosen")] = 4

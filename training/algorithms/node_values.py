@@ -36,6 +36,7 @@ from training.workloads.base import Workload
 ENOUGH_SEEN = 3.0  # free parts of a kind, before their mean is better than that of the step before
 SEEN_AT_MOST = 50.0  # … and beyond this, one workload does not count more than another
 SHRINKAGE = 3.0  # of the profile's influence, relative to the variation of the profiles
+LEVELS_AT = slice(len(NODE_TERMS), len(NODE_TERMS) + len(LEVEL_TERMS))
 
 
 class NodeValues(NamedTuple):
@@ -105,7 +106,7 @@ def _fill(
     profile = workload_profile(workload.typical, episode.cluster.nodes)
     weights = weight_table(scores_of(ValueNetwork()), profile)
     assert weights is not None
-    weights[:, :, len(NODE_TERMS) :] += WASTE_WEIGHT * wasted[:, None]
+    weights[:, :, LEVELS_AT] += WASTE_WEIGHT * wasted[:, None]
     play = ValuedPlay(episode, weights, profile)
     passed: list[tuple[int, FloatArray]] = []
     over = False
@@ -128,4 +129,4 @@ def _levels(episode: Episode, profile: WorkloadProfile) -> FloatArray:
     share = cpu_share(cpu_free, np.maximum(nodes.device_free, 0).sum(axis=1), profile.cpu_per_device[0])
     columns = np.zeros((len(TERMS), len(free)))
     count_level(columns, free, np.repeat(share, nodes.device_free.shape[1]), 1.0)
-    return columns[len(NODE_TERMS) :]
+    return columns[LEVELS_AT]

@@ -70,6 +70,8 @@ FIXED_METRICS = (
     Metric("mean_wait_one_device_seconds", "mean wait, one GPU", "s", "lower", "Pods that take one whole GPU."),
     Metric("mean_wait_several_devices_seconds", "mean wait, several GPUs", "s", "lower", "Pods with two GPUs or more."),
     Metric("mean_wait_others_seconds", "mean wait, at most one GPU", "s", "lower", "All other pods."),
+    Metric("p99_wait_several_devices_seconds", "99 % wait, several GPUs", "s", "lower", "Pods with two GPUs or more."),
+    Metric("p99_wait_others_seconds", "99 % wait, at most one GPU", "s", "lower", "All other pods."),
     Metric(
         "mean_slowdown",
         "mean bounded slowdown",
@@ -302,6 +304,8 @@ def _waits_by_class(waits: FloatArray, workload: Workload, counted: BoolArray) -
         "mean_wait_one_device_seconds": _mean(waits[(devices == 1) & (milli == WHOLE_DEVICE_MILLI)]),
         "mean_wait_several_devices_seconds": _mean(waits[devices > 1]),
         "mean_wait_others_seconds": _mean(waits[devices <= 1]),
+        "p99_wait_several_devices_seconds": _quantile(waits[devices > 1], 0.99),
+        "p99_wait_others_seconds": _quantile(waits[devices <= 1], 0.99),
     }
 
 

@@ -12,10 +12,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,10 +73,12 @@ class Contender:
     Attributes:
         name: what tables call it.
         policy: the name of a rule, a policy file, or any policy that can be pickled.
+        scheduler: fields of `SchedulerArguments` that are others for this one than for all.
     """
 
     name: str
     policy: str | Path | Policy
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> str | Policy:
         """What the simulator plays with.
@@ -236,19 +238,23 @@ class Stage:
     def play(self, load: float, seed: int, contenders: Sequence[int]) -> list[EpisodeResult]:
         """Play the episode of this load and seed with these of the contenders."""
         drawn = held_back_workload(self.population, self.arguments, self.workload, load, seed)
-        return [
-            measure(
-                self.contenders[index].name,
-                load,
-                seed,
-                drawn,
-                play(drawn, self.players[index], self.scheduler, seed),
-                self.arguments.warm_up,
-                self.arguments.service_levels,
-                self.scheduler.horizon_seconds,
+        results = []
+        for index in contenders:
+            contender = self.contenders[index]
+            scheduler = replace(self.scheduler, **contender.scheduler)
+            results.append(
+                measure(
+                    contender.name,
+                    load,
+                    seed,
+                    drawn,
+                    play(drawn, self.players[index], scheduler, seed),
+                    self.arguments.warm_up,
+                    self.arguments.service_levels,
+                    scheduler.horizon_seconds,
+                )
             )
-            for index in contenders
-        ]
+        return results
 
 
 Game = tuple[float, int, tuple[int, ...]]  # load, seed, and which contenders
@@ -304,6 +310,7 @@ def evaluate(
         "loads": list(arguments.loads),
         "workload": asdict(workload),
         "scheduler": asdict(scheduler),
+        "scheduler_of": {each.name: dict(each.scheduler) for each in contenders if each.scheduler},
     }
     comparisons = compare(ordered, metrics, names[: len(candidates)], names[len(candidates) :])
     return Evaluation(population.name, settings, metrics, ordered, comparisons)

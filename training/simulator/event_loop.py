@@ -44,6 +44,7 @@ from training.simulator.state import (
     PREEMPTION,
     RESERVATIONS,
     RESERVE_AFTER,
+    RESERVE_AT_MOST,
     RESOURCES,
     WAITING,
     pending,
@@ -83,7 +84,9 @@ def next_attempt(episode):
                     _sample(episode, row)
             return NOBODY
         _pass_time(episode, soonest)
-        if episode.settings[RESERVE_AFTER] > 0.0:  # before anybody else takes what is due to those that wait
+        if (
+            episode.settings[RESERVE_AFTER] > 0.0 and counters[RESERVATIONS] < episode.settings[RESERVE_AT_MOST]
+        ):  # before anybody else takes what is due to those that wait
             for position in range(counters[PARKED]):
                 reserve_if_due(episode, episode.parked[position])
         if finishes <= soonest:

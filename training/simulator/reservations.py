@@ -2,7 +2,8 @@
 
 A pod of several whole GPUs that has waited long enough reserves a node: of those that could hold it, the one on which
 enough running pods are believed to end soonest. Nobody else may use that node unless it is believed to end before
-then. In a cluster an extender's `filter` does this; pods that it turns away are retried on any event.
+then. What is held back so may cost the others more than it gives: `reservations_at_most` bounds it. In a cluster an
+extender's `filter` does this; pods that it turns away are retried on any event.
 What durations are believed to be is `Workload.expected`; a pod of unknown duration is taken to run as long again as it
 has run so far, and never backfills.
 """
@@ -17,6 +18,7 @@ from training.simulator.state import (
     NOWHERE,
     RESERVATIONS,
     RESERVE_AFTER,
+    RESERVE_AT_MOST,
     RESERVE_GPUS,
 )
 
@@ -39,6 +41,7 @@ def reserve_if_due(episode, pod):
     after = episode.settings[RESERVE_AFTER]
     if (
         after <= 0.0
+        or episode.counters[RESERVATIONS] >= episode.settings[RESERVE_AT_MOST]
         or pods.reserves[pod] != NOWHERE
         or shapes.gpu_count[pods.shape[pod]] < episode.settings[RESERVE_GPUS]
         or episode.clock[NOW] - pods.pending_since[pod] < after

@@ -81,6 +81,9 @@ class SchedulerArguments:
         float, Field(ge=0, description="reserve a node for a pod that has waited so long; 0: never")
     ] = 0.0
     reservation_gpus: Annotated[int, Field(ge=0, description="… if it wants at least so many GPUs")] = 2
+    reservations_at_most: Annotated[
+        float, Field(gt=0, le=1, description="share of the nodes that may be reserved at a time (at least one node)")
+    ] = 1.0
     horizon_seconds: Annotated[float, Field(gt=0, description="stop there, whatever still waits")] = math.inf
     scoring: ScoringProfile = field(default_factory=ScoringProfile)
 
@@ -141,6 +144,7 @@ def settings_of(arguments: SchedulerArguments, nodes: int) -> FloatArray:
             arguments.reservation_gpus,
             arguments.horizon_seconds,
             arguments.futile_attempts,
+            max(1, math.floor(arguments.reservations_at_most * nodes)),
         ],
         dtype=np.float64,
     )

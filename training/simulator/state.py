@@ -50,8 +50,9 @@ WAITING, FRAGMENTED, EMPTY_NODES, COST, RESOURCES = range(5)  # positions in Out
     RESERVE_GPUS,
     HORIZON,
     FUTILE_ATTEMPTS,
-) = range(9)
-SETTINGS = 9
+    RESERVE_AT_MOST,
+) = range(10)
+SETTINGS = 10
 
 # Positions in Episode.sizes: how many nodes and groups of typical pods there are, in arrays with room for more.
 NODES, GROUPS = range(2)

@@ -104,6 +104,7 @@ class ValuedPlay:
         shapes = len(episode.shapes.gpu_count)
         self.episode = episode
         self._weights = weights
+        self._steady = bool((weights == weights[0]).all())
         self._profile = profile
         self._cache = ValueCache(
             np.full((shapes, count), NO_CHOICE, np.float32),
@@ -132,15 +133,14 @@ class ValuedPlay:
             until: a step; by default one that is never reached.
         """
         arguments = (self.episode, self._weights, self._profile, self._cache, self._room)
-        return bool(_play(*arguments, until, generator))
+        return bool(_play(*arguments, self._steady, until, generator))
 
 
 @entry
-def _play(episode, weights, profile, cache, room, until, generator):
+def _play(episode, weights, profile, cache, room, steady, until, generator):
     everywhere = episode.settings[NODES_TO_FIND] >= room.rows.shape[0]
     while True:
-        step = fullness(episode.cluster.in_use, room.capacity)
-        if step >= until:
+        if fullness(episode.cluster.in_use, room.capacity) >= until:
             return False
         pod = next_attempt(episode)
         if pod == NOBODY:
@@ -150,7 +150,8 @@ def _play(episode, weights, profile, cache, room, until, generator):
             fail(episode, pod, False, generator)
             continue
         # Pods may have left since.
-        _refresh(cache, weights, episode, shape, fullness(episode.cluster.in_use, room.capacity), profile, room)
+        step = 0 if steady else fullness(episode.cluster.in_use, room.capacity)
+        _refresh(cache, weights, episode, shape, step, profile, room)
         withheld = False
         chosen = NOWHERE
         if everywhere and episode.counters[RESERVATIONS] == 0:

@@ -9,7 +9,7 @@ from extender.policies.bundled import bundled_names, policy_path
 from extender.policies.onnx import load_policy
 from tests.clusters import GIB, Node, cluster_of, pod_of
 
-NAMES = ("packing",)
+NAMES = ("latency", "packing")
 
 
 def test_these_policies_come_with_stowage():
@@ -34,5 +34,5 @@ def test_a_path_is_a_path():
 
 
 def test_a_policy_that_does_not_come_with_stowage_is_refused_with_those_that_do():
-    with pytest.raises(PolicyError, match="bundled:best: no such policy; there are bundled:packing"):
+    with pytest.raises(PolicyError, match="bundled:best: no such policy; there are bundled:latency, bundled:packing"):
         policy_path("bundled:best")

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from extender.placement import GPU
-from extender.valuation import FULLNESS_STEPS, LEVEL_TERMS, WorkloadProfile, workload_profile
+from extender.valuation import FULLNESS_STEPS, LEVEL_TERMS, workload_profile
 from tests.clusters import GIB, Node
+from tests.training.profiles import profile_of
 from tests.training.small_workloads import Pod, workload_of
 from training.algorithms.node_values import NodeValues, estimate, fit
 from training.simulator.scheduling import RANDOM_TIES, SchedulerArguments, play_rule, prepare
@@ -44,7 +45,7 @@ def test_what_is_filled_is_not_wasted():
 def test_the_fit_gives_back_one_workloads_estimates():
     generator = np.random.default_rng(0)
     wasted = generator.random((FULLNESS_STEPS, len(LEVEL_TERMS)))
-    profile = WorkloadProfile(np.ones(1), np.zeros(1001), np.zeros(1), np.full(5, 0.4))
+    profile = profile_of(np.full(5, 0.4))
     network = ValueNetwork()
     fit([NodeValues(wasted, np.full_like(wasted, 100.0), profile, np.ones(1))], network)
     torch.testing.assert_close(
@@ -59,7 +60,7 @@ def test_the_fit_follows_the_profile():
         NodeValues(
             np.full((FULLNESS_STEPS, len(LEVEL_TERMS)), 0.2 + 0.5 * (own[0] - 0.5)),
             np.full((FULLNESS_STEPS, len(LEVEL_TERMS)), 1000.0),
-            WorkloadProfile(np.ones(1), np.zeros(1001), np.zeros(1), own),
+            profile_of(own),
             np.ones(1),
         )
         for own in shares

@@ -444,6 +444,9 @@ class Reference:
         small = pod.request.gpu_count < self.arguments.reservation_gpus
         if after == 0 or small or self.held_by(pod) or self.now - pod.pending_since < after:
             return
+        held = sum(node.holder is not None for node in self.nodes)
+        if held >= max(1, math.floor(self.arguments.reservations_at_most * len(self.nodes))):
+            return
         free_at = [(self.free_enough_at(pod, node), node.row) for node in self.nodes if node.holder is None]
         soonest, row = min(free_at, default=(math.inf, NOWHERE))
         if soonest < math.inf:

@@ -124,6 +124,16 @@ def test_a_node_is_reserved_for_one_pod_at_a_time():
     assert reserved(arriving, nodes=2, horizon=25) == ([2, 3], [100, 200])
 
 
+def test_no_more_nodes_are_reserved_than_that_share():
+    arriving = [both(0, 100, 100), both(0, 200, 200), both(0, 300, 300), both(1), both(2), both(3), Pod(11, 14)]
+    few = replace(ON, reservations_at_most=0.7)  # of three nodes two
+    cluster = until(workload_of([PAIR] * 3, arriving), 25, few).cluster
+    assert cluster.reserved_for.tolist() == [3, 4, -1]
+    fewest = replace(ON, reservations_at_most=0.01)  # there is always one
+    cluster = until(workload_of([PAIR] * 3, arriving), 25, fewest).cluster
+    assert cluster.reserved_for.tolist() == [3, -1, -1]
+
+
 def test_a_pod_that_was_kept_away_is_tried_again_when_the_other_has_started():
     # Node 0 is reserved at 17 and used from 40 to 50. At 20 a device of it is free, but not for a pod of 100 s.
     arriving = [one(0, 20, 20), one(0, 40, 40), both(7, 10, 10), one(18, 100, 100)]
