@@ -14,7 +14,7 @@ quickstart: $(VENV_STAMP) ## Train, export, evaluate and serve a policy: a few m
 	$(PYTHON) -m training.run experiment=quickstart
 
 test: $(VENV_STAMP) ## Run the tests that need no cluster
-	$(PYTHON) -m pytest -q -m "not cluster" -n auto --maxprocesses 2 --dist loadfile --durations 25
+	$(PYTHON) -m pytest -q -m "not cluster and not kind" -n auto --maxprocesses 2 --dist loadfile --durations 25
 
 lint: $(VENV_STAMP) ## Check style, types and the layers between modules
 	$(VENV)/bin/ruff check .

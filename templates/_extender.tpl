@@ -1,46 +1,84 @@
+{{- /* Only kube-scheduler beside it may speak to the extender in plain HTTP. */ -}}
+{{- define "stowage.extenderAddress" -}}
+{{- if not .Values.scheduler.enabled -}}
+0.0.0.0
+{{- else -}}
+{{- ternary "0.0.0.0" "127.0.0.1" .Values.metrics.enabled -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "stowage.tlsDirectory" -}}/etc/stowage/tls{{- end -}}
+
 {{- /*
-The extender as a native sidecar: it is there before kube-scheduler starts and stays until that has ended.
-Its probes run inside the container, because it listens on loopback, where the kubelet cannot ask.
+The extender. Beside kube-scheduler it is a native sidecar: it is there before kube-scheduler starts and stays until that
+has ended. Its probes run inside the container then, because the kubelet cannot ask what listens on loopback.
 */ -}}
 {{- define "stowage.extender" -}}
 name: extender
 image: {{ include "stowage.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- if .Values.scheduler.enabled }}
 restartPolicy: Always
+{{- end }}
 args:
   - serve
   - --policy={{ include "stowage.policy" . }}
+  - --mode={{ .Values.extender.mode }}
+  - --canary-percent={{ .Values.extender.canaryPercent }}
   - --fallback={{ .Values.extender.fallback }}
   {{- with .Values.extender.scoring }}
   - {{ printf "--scoring=%s" (toJson .) | quote }}
   {{- end }}
-  - --host={{ ternary "0.0.0.0" "127.0.0.1" .Values.metrics.enabled }}
+  - --host={{ include "stowage.extenderAddress" . }}
   - --http-port=8888
   - --grpc-port=8889
+  {{- if not .Values.scheduler.enabled }}
+  - --tls-certificate={{ include "stowage.tlsDirectory" . }}/tls.crt
+  - --tls-key={{ include "stowage.tlsDirectory" . }}/tls.key
+  {{- end }}
+  - --deadline={{ .Values.extender.deadline }}
+  - --scheduler-name={{ include "stowage.profile" . }}
+  {{- with .Values.extender.reservations }}
+  - --reserve-after={{ .after }}
+  - --reserve-gpus={{ .gpus }}
+  - --reservation-ttl={{ .ttl }}
+  - --reservation-events={{ .events }}
+  {{- end }}
+  {{- with .Values.extender.decisionLog }}
+  {{- if .enabled }}
+  - --decision-log=/var/log/stowage/$(POD_NAME).jsonl
+  - --decision-log-file-bytes={{ .fileBytes | int64 }}
+  - --decision-log-files={{ .files }}
+  {{- end }}
+  {{- end }}
   - --assume-ttl={{ .Values.extender.assumeTtl }}
   - --log-level={{ .Values.extender.logLevel }}
   {{- range .Values.extender.extraArgs }}
   - {{ . | quote }}
   {{- end }}
-{{- if .Values.metrics.enabled }}
+{{- if .Values.extender.decisionLog.enabled }}
+env:
+  - name: POD_NAME
+    valueFrom:
+      fieldRef:
+        fieldPath: metadata.name
+{{- end }}
+{{- if or .Values.metrics.enabled (not .Values.scheduler.enabled) }}
 ports:
-  - name: metrics
+  - name: extender
     containerPort: 8888
 {{- end }}
 startupProbe:
-  exec:
-    command: [python, -m, extender.probe, "http://127.0.0.1:8888/readyz"]
+  {{- include "stowage.probe" (list . "/readyz") | nindent 2 }}
   periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 60
 readinessProbe:
-  exec:
-    command: [python, -m, extender.probe, "http://127.0.0.1:8888/readyz"]
+  {{- include "stowage.probe" (list . "/readyz") | nindent 2 }}
   periodSeconds: 10
   timeoutSeconds: 5
 livenessProbe:
-  exec:
-    command: [python, -m, extender.probe, "http://127.0.0.1:8888/healthz"]
+  {{- include "stowage.probe" (list . "/healthz") | nindent 2 }}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 3
@@ -48,10 +86,31 @@ resources:
   {{- toYaml .Values.extender.resources | nindent 2 }}
 securityContext:
   {{- include "stowage.containerSecurity" . | nindent 2 }}
-{{- if .Values.policy.from }}
+{{- if or .Values.policy.from .Values.extender.decisionLog.enabled (not .Values.scheduler.enabled) }}
 volumeMounts:
+  {{- if not .Values.scheduler.enabled }}
+  - name: tls
+    mountPath: {{ include "stowage.tlsDirectory" . }}
+    readOnly: true
+  {{- end }}
+  {{- if .Values.policy.from }}
   - name: policy
     mountPath: {{ include "stowage.policyDirectory" . }}
     readOnly: true
+  {{- end }}
+  {{- if .Values.extender.decisionLog.enabled }}
+  - name: decisions
+    mountPath: /var/log/stowage
+  {{- end }}
 {{- end }}
+{{- end -}}
+
+{{- define "stowage.probe" -}}
+{{- $values := (index . 0).Values -}}
+{{- if $values.scheduler.enabled -}}
+exec:
+  command: [python, -m, extender.probe, "http://127.0.0.1:8888{{ index . 1 }}"]
+{{- else -}}
+httpGet: {path: {{ index . 1 }}, port: extender, scheme: HTTPS}
+{{- end -}}
 {{- end -}}

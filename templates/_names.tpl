@@ -30,6 +30,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- define "stowage.testMetadata" -}}
+namespace: {{ .Release.Namespace }}
+labels:
+  {{- include "stowage.labels" . | nindent 2 }}
+{{- end -}}
+
 {{- define "stowage.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "stowage.fullname" .) .Values.serviceAccount.name -}}
@@ -61,6 +67,7 @@ runAsNonRoot: true
 {{- with .Values.runAsUser }}
 runAsUser: {{ . | int64 }}
 runAsGroup: {{ . | int64 }}
+fsGroup: {{ . | int64 }}
 {{- end }}
 seccompProfile:
   type: RuntimeDefault

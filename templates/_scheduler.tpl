@@ -34,16 +34,31 @@ volumeMounts:
     readOnly: true
 {{- end -}}
 
+{{- /* The profile that the policy decides in: of our own kube-scheduler, or of the one that the extender is added to. */ -}}
+{{- define "stowage.profile" -}}
+{{- ternary .Values.scheduler.name "default-scheduler" .Values.scheduler.enabled -}}
+{{- end -}}
+
+{{- /* Where kube-scheduler finds the extender; a static pod knows no names of Services, so by address where it is known. */ -}}
+{{- define "stowage.extenderHost" -}}
+{{- $service := lookup "v1" "Service" .Release.Namespace (include "stowage.fullname" .) | default dict -}}
+{{- $known := dig "spec" "clusterIP" "" $service -}}
+{{- $address := default $known .Values.service.clusterIP -}}
+{{- default (include "stowage.serverName" .) (ternary (printf "[%s]" $address) $address (contains ":" $address)) -}}
+{{- end -}}
+
 {{- /* The same as manifests/kube-scheduler/configuration.yaml, which says why it is so. */ -}}
 {{- define "stowage.schedulerConfiguration" -}}
 apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
+{{- if .Values.scheduler.enabled }}
 leaderElection:
   leaderElect: true
   resourceName: {{ include "stowage.fullname" . }}-scheduler
   resourceNamespace: {{ .Release.Namespace }}
+{{- end }}
 profiles:
-  - schedulerName: {{ .Values.scheduler.name }}
+  - schedulerName: {{ include "stowage.profile" . }}
     percentageOfNodesToScore: {{ .Values.scheduler.percentageOfNodesToScore }}
     plugins:
       score:
@@ -52,7 +67,19 @@ profiles:
           - name: NodeResourcesBalancedAllocation
           - name: ImageLocality
 extenders:
+  {{- if .Values.scheduler.enabled }}
   - urlPrefix: http://127.0.0.1:8888
+  {{- else }}
+  - urlPrefix: https://{{ include "stowage.extenderHost" . }}:8888
+    enableHTTPS: true
+    tlsConfig:
+      serverName: {{ include "stowage.serverName" . }}
+      {{- with include "stowage.caData" . }}
+      caData: {{ . }}
+      {{- else }}
+      caFile: /etc/kubernetes/stowage-ca.crt
+      {{- end }}
+  {{- end }}
     filterVerb: filter
     prioritizeVerb: prioritize
     weight: {{ .Values.scheduler.weight }}

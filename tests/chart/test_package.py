@@ -48,25 +48,28 @@ SCHEMA = json.loads((ROOT / "values.schema.json").read_text())
 VALUES = list(leaves(yaml.safe_load((ROOT / "values.yaml").read_text())))
 
 
-@pytest.mark.parametrize("path", [path for path, _ in VALUES], ids=".".join)
-def test_the_schema_knows_every_value(path: tuple[str, ...]) -> None:
-    assert property_at(SCHEMA, path)
+def refusals(helm: Path, values: dict[str, Any]) -> str:
+    """What helm says of values that the schema refuses; it names every one of them."""
+    with pytest.raises(HelmError, match="values don't meet the specifications") as refused:
+        render(helm, values)
+    return str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path, _ in VALUES if path[-2:-1] not in [("requests",), ("limits",)]], ids=".".join
-)
-def test_a_misspelt_value_is_refused(helm: Path, path: tuple[str, ...]) -> None:
-    misspelt = ".".join([*path[:-1], f"{path[-1]}x"])
-    with pytest.raises(HelmError, match="additional properties"):
-        render(helm, {misspelt: 1})
+def test_the_schema_knows_every_value() -> None:
+    assert [path for path, _ in VALUES if not property_at(SCHEMA, path)] == []
 
 
-@pytest.mark.parametrize(("path", "value"), VALUES, ids=[".".join(path) for path, _ in VALUES])
-def test_a_value_of_another_type_is_refused(helm: Path, path: tuple[str, ...], value: object) -> None:
-    wrong: object = [1] if isinstance(value, dict) else {"a": 1}
-    with pytest.raises(HelmError, match=r"values don't meet the specifications"):
-        render(helm, {".".join(path): wrong})
+def test_every_misspelt_value_is_refused(helm: Path) -> None:
+    amounts = ("requests", "limits")  # these are named by whoever offers them
+    paths = [path for path, _ in VALUES if not set(path[:-1]) & set(amounts)]
+    said = refusals(helm, {".".join([*path[:-1], f"{path[-1]}Misspelt"]): 1 for path in paths})
+    assert [path for path in paths if f"'{path[-1]}Misspelt'" not in said] == []
+
+
+def test_every_value_of_another_type_is_refused(helm: Path) -> None:
+    single = [(path, value) for path, value in VALUES if not (isinstance(value, dict) and value)]
+    said = refusals(helm, {".".join(path): [1] if isinstance(value, dict) else {"a": 1} for path, value in single})
+    assert [path for path, _ in single if f"'/{'/'.join(path)}" not in said] == []
 
 
 @pytest.mark.parametrize(

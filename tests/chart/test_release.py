@@ -1,6 +1,7 @@
 """Releases of the chart in a real API server: accepted whole, changed, rolled back, and gone without a trace."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,8 @@ EVERYTHING: Document = {
     "networkPolicy": {"enabled": True, "metricsFrom": [{"podSelector": {}}]},
     "policy.from.image": {"reference": "example/policy:1", "path": "policy.onnx"},
     "extender.scoring": {"resources": [{"name": "cpu", "weight": 2}]},
+    "extender.decisionLog.enabled": True,
+    "extender.reservations": {"after": 60, "events": True},
     "extender.extraArgs": ["--list-page-size=100"],
     "scheduler.extraArgs": ["--kube-api-qps=100"],
     "tolerations": [{"operator": "Exists"}],
@@ -41,6 +44,8 @@ EVERYTHING: Document = {
     "priorityClassName": "system-cluster-critical",
     "imagePullSecrets": [{"name": "registry"}],
 }
+ALONE: Document = EVERYTHING | {"scheduler.enabled": False}
+CHOICES = {"defaults": {}, "everything": EVERYTHING, "the extender alone": ALONE}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,7 @@ class Cluster:
         return self.api.get(f"{COLLECTIONS[kind].format(namespace=NAMESPACE)}/{name}")
 
 
-@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
+@pytest.mark.parametrize("values", CHOICES.values(), ids=CHOICES)
 def test_every_object_is_accepted_field_by_field(helm: Path, control_plane: ControlPlane, values: Document) -> None:
     rendered = render(helm, values)
     for document in rendered.documents:
@@ -101,7 +106,7 @@ def test_every_object_is_accepted_field_by_field(helm: Path, control_plane: Cont
         control_plane.api.apply(path, document, dry_run=True)
 
 
-@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
+@pytest.mark.parametrize("values", CHOICES.values(), ids=CHOICES)
 def test_every_pod_keeps_to_restricted_pod_security(helm: Path, control_plane: ControlPlane, values: Document) -> None:
     rendered = render(helm, values)
     path = COLLECTIONS["Pod"].format(namespace=NAMESPACE)
@@ -156,6 +161,36 @@ def test_the_leader_stays_over_an_upgrade(in_cluster: Cluster) -> None:
     in_cluster.release("upgrade", {"replicas": 3})
 
     assert in_cluster.object("Lease", "stowage-scheduler")["spec"]["holderIdentity"] == "pod-1"
+
+
+def test_a_certificate_is_kept_until_half_of_its_time_has_passed(in_cluster: Cluster) -> None:
+    def secret(name: str) -> Document:
+        data: Document = in_cluster.object("Secret", name)["data"]
+        return data
+
+    alone = {"scheduler.enabled": False}
+    before = in_cluster.names()
+    in_cluster.release("install", alone)
+    first, authority = secret("stowage-tls"), secret("stowage-ca")
+
+    in_cluster.release("upgrade", alone | {"replicas": 1})
+    assert secret("stowage-tls") == first
+    configuration = in_cluster.object("ConfigMap", "stowage-scheduler")["data"]["configuration.yaml"]
+    address = in_cluster.object("Service", "stowage")["spec"]["clusterIP"]
+    assert f"urlPrefix: https://{address}:8888" in configuration
+
+    half_a_year_ago = str(int(time.time()) - 183 * 86400)
+    path = f"{COLLECTIONS['Secret'].format(namespace=NAMESPACE)}/stowage-tls"
+    in_cluster.api.patch(path, {"metadata": {"annotations": {"stowage.dev/issued": half_a_year_ago}}})
+    in_cluster.release("upgrade", alone, "--force-conflicts")
+    renewed = secret("stowage-tls")
+    assert renewed["tls.crt"] != first["tls.crt"]
+    assert renewed["tls.key"] != first["tls.key"]
+    assert renewed["ca.crt"] == first["ca.crt"]
+    assert secret("stowage-ca") == authority
+
+    in_cluster.helm("uninstall", "stowage")
+    assert in_cluster.names() == before
 
 
 def test_a_release_that_is_refused_leaves_nothing(in_cluster: Cluster) -> None:

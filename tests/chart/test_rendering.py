@@ -49,7 +49,9 @@ def test_an_old_cluster_is_refused(helm: Path) -> None:
 
 
 def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
-    rendered = render(helm, {"extender.scoring": {"resources": [{"name": "cpu"}]}})
+    rendered = render(
+        helm, {"extender.scoring": {"resources": [{"name": "cpu"}]}, "extender.decisionLog.enabled": True}
+    )
     names = {flag.removeprefix("--").replace("-", "_") for flag in flags(rendered.extender())}
     assert names <= set(Settings.model_fields)
 
@@ -60,6 +62,14 @@ def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
         ("policy.name", "heuristic:fgd", "--policy", "heuristic:fgd"),
         ("extender.fallback", "best-fit", "--fallback", "best-fit"),
         ("extender.assumeTtl", 12.5, "--assume-ttl", "12.5"),
+        ("extender.mode", "shadow", "--mode", "shadow"),
+        ("extender.canaryPercent", 2.5, "--canary-percent", "2.5"),
+        ("extender.deadline", 0.2, "--deadline", "0.2"),
+        ("extender.reservations.after", 60, "--reserve-after", "60"),
+        ("extender.reservations.gpus", 4, "--reserve-gpus", "4"),
+        ("extender.reservations.ttl", 90.5, "--reservation-ttl", "90.5"),
+        ("extender.reservations.events", True, "--reservation-events", "true"),
+        ("scheduler.name", "gpu", "--scheduler-name", "gpu"),
         ("extender.logLevel", "debug", "--log-level", "debug"),
         ("extender.extraArgs", ["--watch-read-timeout=300"], "--watch-read-timeout", "300"),
         ("metrics.enabled", True, "--host", "0.0.0.0"),
@@ -103,6 +113,20 @@ def test_a_policy_file_is_mounted_and_served(
     assert mount["readOnly"]
     assert flags(extender)["--policy"] == f"{mount['mountPath']}/{file}"
     assert {"name": "policy"} | volume in rendered.pod()["volumes"]
+
+
+def test_the_decision_log_lies_on_the_volume_that_is_given(helm: Path) -> None:
+    volume = {"persistentVolumeClaim": {"claimName": "decisions"}}
+    values = {"enabled": True, "volume": volume, "fileBytes": 2048, "files": 3}
+    rendered = render(helm, {"extender.decisionLog": values})
+    extender = rendered.extender()
+    (mount,) = extender["volumeMounts"]
+    assert flags(extender)["--decision-log"] == f"{mount['mountPath']}/$(POD_NAME).jsonl"
+    assert flags(extender)["--decision-log-file-bytes"] == "2048"
+    assert flags(extender)["--decision-log-files"] == "3"
+    assert [variable["name"] for variable in extender["env"]] == ["POD_NAME"]
+    assert {"name": mount["name"], "persistentVolumeClaim": {"claimName": "decisions"}} in rendered.pod()["volumes"]
+    assert "--decision-log" not in flags(render(helm).extender())
 
 
 def test_what_kube_scheduler_is_told(helm: Path) -> None:
@@ -159,7 +183,7 @@ def test_a_network_policy_lets_in_who_is_named_and_nobody_by_default(helm: Path)
     opened = render(helm, {"networkPolicy": {"enabled": True, "metricsFrom": [peer]}, "metrics.enabled": True})
     (rule,) = opened.one("NetworkPolicy")["spec"]["ingress"]
     assert rule["from"] == [peer]
-    assert [port["port"] for port in rule["ports"]] == ["metrics", "https"]
+    assert [port["port"] for port in rule["ports"]] == ["extender", "https"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The sidecar's image has no training stack: the extender must not even try to load it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,18 @@ def test_the_command_loads_none_of_it_where_it_is_installed() -> None:
 
 def test_a_run_from_a_file_does_not_load_the_kubernetes_package() -> None:
     assert run("import extender.__main__, sys; print('kubernetes' in sys.modules)") == ["False"]
+
+
+def test_onnx_runtime_reports_to_nobody() -> None:
+    # Where it may not keep an identifier it warns, so its silence there shows that it wants none.
+    program = "import extender.policies.onnx; print('loaded')"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"HOME": "/proc/nobody"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.stdout == "loaded\n"
+    assert "telemetry" not in answer.stderr
