@@ -22,6 +22,7 @@ from extender.placement import PodRequest
 from extender.preemption import PreemptionMode, choose_nodes
 from extender.quantity import QuantityError
 from extender.server.health import readiness
+from extender.server.openapi import describe
 from extender.server.rollout import NothingToRollBackError, Rollout
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry import metrics as telemetry
@@ -102,6 +103,7 @@ class HttpApp:
             "/metrics": Route("GET", "metrics", self._expose_metrics),
             "/state": Route("GET", "state", self._show_state),
             "/explain": Route("GET", "explain", self._explain),
+            "/openapi.json": Route("GET", "openapi", self._show_description),
             "/policy": Route("GET", "policy", self._show_policy),
             "/rollback": Route("POST", "rollback", self._roll_back),
         }
@@ -265,6 +267,10 @@ class HttpApp:
         except NothingToRollBackError as error:
             raise RefusedError(HTTPStatus.CONFLICT, str(error)) from error
         return self._show_policy(body, started)
+
+    def _show_description(self, body: bytes, started: float) -> Response:
+        description = describe((path, route.method) for path, route in self._routes.items())
+        return Response(HTTPStatus.OK, JSON, wire.encode_json(description))
 
     def _show_state(self, body: bytes, started: float) -> Response:
         arrays = self._state.arrays

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -38,12 +39,10 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         method = grpc.unary_unary_rpc_method_handler(
             self._score,
-            request_deserializer=ScoreRequest.FromString,
             response_serializer=ScoreResponse.SerializeToString,
         )
         stream = grpc.stream_stream_rpc_method_handler(
             self._score_stream,
-            request_deserializer=ScoreRequest.FromString,
             response_serializer=ScoreResponse.SerializeToString,
         )
         methods = {VERB: method, STREAM_VERB: stream}
@@ -76,14 +75,14 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_seconds)
 
-    async def _score(self, request: ScoreRequest, context: grpc.aio.ServicerContext) -> ScoreResponse:
+    async def _score(self, request: bytes, context: grpc.aio.ServicerContext) -> ScoreResponse:
         code, reason, response = self._try(VERB, request)
         if code is not grpc.StatusCode.OK:
             await context.abort(code, reason)
         return response
 
     async def _score_stream(
-        self, requests: AsyncIterator[ScoreRequest], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[ScoreResponse]:
         async for request in requests:
             code, reason, response = self._try(STREAM_VERB, request)
@@ -91,12 +90,12 @@ class RpcServer:
                 await context.abort(code, reason)
             yield response
 
-    def _try(self, verb: str, request: ScoreRequest) -> tuple[grpc.StatusCode, str, ScoreResponse]:
+    def _try(self, verb: str, request: bytes) -> tuple[grpc.StatusCode, str, ScoreResponse]:
         """Answer one request and count it; a status and a reason if it is refused."""
         started = time.perf_counter()
         code, reason, response = grpc.StatusCode.UNKNOWN, "", ScoreResponse()
         try:
-            response = self._answer(request, started)
+            response = self._answer(_decode(request), started)
             code = grpc.StatusCode.OK
         except (QuantityError, RequestError, InvalidRequestError) as error:
             code, reason = grpc.StatusCode.INVALID_ARGUMENT, str(error)
@@ -129,4 +128,12 @@ class RpcServer:
 
 
 class InvalidRequestError(ValueError):
-    """A request lacks what it must have."""
+    """A request is none, or lacks what it must have."""
+
+
+def _decode(message: bytes) -> ScoreRequest:
+    # Left to grpc, a message that is none would end the call with UNKNOWN, as a mistake of ours does.
+    try:
+        return ScoreRequest.FromString(message)
+    except DecodeError as error:
+        raise InvalidRequestError(f"not a ScoreRequest: {error}") from error
