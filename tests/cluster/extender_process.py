@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,9 @@ class NodeView(NamedTuple):
 class ExtenderProcess:
     """The extender, at an address that stays when it is started again."""
 
-    def __init__(self, directory: Path, kubeconfig: Path, policy: Path, http_port: int) -> None:
+    def __init__(
+        self, directory: Path, kubeconfig: Path, policy: Path, http_port: int, flags: Sequence[str] = ()
+    ) -> None:
         """Start it; `wait_ready` waits.
 
         Args:
@@ -48,6 +50,7 @@ class ExtenderProcess:
             kubeconfig: of the service account that it runs as.
             policy: the ONNX file.
             http_port: where kube-scheduler looks for it.
+            flags: further ones.
         """
         self._decision_log = directory / "decisions.jsonl"
         self._url = f"http://127.0.0.1:{http_port}"
@@ -60,6 +63,7 @@ class ExtenderProcess:
             *("--grpc-port", "0"),
             *("--deadline", "10"),  # the machine is busy with a whole control plane
             *("--decision-log", self._decision_log),
+            *flags,
         ]
         self.start()
 
@@ -103,6 +107,10 @@ class ExtenderProcess:
         """How many of its choices it counts although the watch has not confirmed them."""
         count: int = self._state()["assumed"]
         return count
+
+    def reserved(self) -> dict[str, str]:
+        """The node that is reserved for each pod that has one, by name."""
+        return {each["pod"]: each["node"] for each in self._state()["reservations"]}
 
     def decisions(self) -> list[Decision]:
         """The decision log so far, oldest first."""
