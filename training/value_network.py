@@ -31,7 +31,7 @@ DEGREES = 3  # of fullness at most: empty, three quarters full, fifteen sixteent
 STEPS_A_DEGREE = 8.0
 STARTS = {
     "packing": {"fragmentation-change": -0.1, "order": -2.0},  # with the next a formula (docs/results/packing.md)
-    "waiting": {"cpu-left": -4.0, "gpu-left": -4.0},
+    "waiting": {"cpu-left": -4.0, "gpu-left": -4.0, "model-pressure": -4.0},
 }
 WASTE_WEIGHT = -3.0
 PROFILE_CENTRE = (0.5, 0.3, 0.3, 0.2, 0.5)
@@ -51,7 +51,8 @@ class ValueNetwork(nn.Module):
         degrees: of fullness that have weights of their own; with 1 the weights do not depend on it.
         adapts: whether the weights depend on the workload's profile.
         goal: what it does before it has learned anything. `packing`: it follows fragmentation and fills node after
-            node; `waiting`: it takes the node where the least is left (the rule BestFit, without its rounding).
+            node; `waiting`: it takes the node where the least is left (BestFit without its rounding), and leaves GPU models
+            alone that others insist on.
 
     Attributes:
         node: (degrees, len(POD_KINDS), len(NODE_TERMS)), for the node's terms.
