@@ -51,8 +51,8 @@ class ValueNetwork(nn.Module):
         degrees: of fullness that have weights of their own; with 1 the weights do not depend on it.
         adapts: whether the weights depend on the workload's profile.
         goal: what it does before it has learned anything. `packing`: it follows fragmentation and fills node after
-            node; `waiting`: it takes the node where the least is left (BestFit without its rounding), and leaves GPU models
-            alone that others insist on.
+            node; `waiting`: it takes the node where the least is left (BestFit without its rounding), and leaves GPU
+            models alone that others insist on.
 
     Attributes:
         node: (degrees, len(POD_KINDS), len(NODE_TERMS)), for the node's terms.
