@@ -25,6 +25,7 @@ from extender.policies.onnx import load_policy
 from extender.server.explain import as_text
 from extender.server.run import Extender, StartError
 from extender.settings import Settings, SettingsFileError, load
+from extender.telemetry import logs
 
 USAGE_ERROR = 2
 EXPLAIN_SECONDS = 30.0
@@ -77,9 +78,7 @@ def _serve(given: argparse.Namespace) -> int:
     flags = {name: getattr(given, name) for name in Settings.model_fields if getattr(given, name) is not None}
     config_file = given.config or os.environ.get("STOWAGE_CONFIG")
     settings = load(flags, Path(config_file) if config_file else None)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s %(message)s", stream=sys.stderr
-    )
+    logs.set_up(settings.log_level, settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it tells of its start and end, `run` tells as well
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))

@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(
         default=5.0, ge=0, description="seconds that requests in flight have to finish after SIGTERM"
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="log lines for people, or a JSON object each; both name pod and trace"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged to stderr"
     )

@@ -26,6 +26,7 @@ from extender.server.openapi import describe
 from extender.server.rollout import NothingToRollBackError, Rollout
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry import metrics as telemetry
+from extender.telemetry.logs import about_trace, trace_parent_of
 from extender.telemetry.metrics import Metrics
 from extender.wire import ExtenderArgs, HostPriority, Pod, WireError
 from extender.wire_preempt import decode_preemption, encode_preemption
@@ -114,6 +115,7 @@ class HttpApp:
             raise RuntimeError(f"ASGI scope {scope['type']!r}: expected http; run uvicorn with lifespan off, ws none")
         route = self._routes.get(scope["path"])
         verb = route.verb if route is not None else "unknown"
+        about_trace(trace_parent_of(scope["headers"]))
         started = time.perf_counter()
         code = int(HTTPStatus.INTERNAL_SERVER_ERROR)  # what uvicorn answers if anything here raises
         try:

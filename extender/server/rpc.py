@@ -17,6 +17,7 @@ from extender.cluster.requests import RequestError, build_request, gpu_request
 from extender.quantity import QuantityError
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.server.scoring_pb2 import DESCRIPTOR, RankedNode, ScoreRequest, ScoreResponse
+from extender.telemetry.logs import TRACE_HEADER, about_trace
 from extender.telemetry.metrics import Metrics
 
 SERVICE = DESCRIPTOR.services_by_name["Scoring"].full_name
@@ -76,6 +77,7 @@ class RpcServer:
         await self._server.stop(grace_seconds)
 
     async def _score(self, request: bytes, context: grpc.aio.ServicerContext) -> ScoreResponse:
+        about_trace(_trace_parent(context))
         code, reason, response = self._try(VERB, request)
         if code is not grpc.StatusCode.OK:
             await context.abort(code, reason)
@@ -84,6 +86,7 @@ class RpcServer:
     async def _score_stream(
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[ScoreResponse]:
+        about_trace(_trace_parent(context))
         async for request in requests:
             code, reason, response = self._try(STREAM_VERB, request)
             if code is not grpc.StatusCode.OK:
@@ -125,6 +128,10 @@ class RpcServer:
             rung=answer.rung,
             policy_digest=self._scorer.policy_digest,
         )
+
+
+def _trace_parent(context: grpc.aio.ServicerContext) -> str:
+    return next((str(value) for name, value in context.invocation_metadata() or () if name == TRACE_HEADER), "")
 
 
 class InvalidRequestError(ValueError):

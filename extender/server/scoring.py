@@ -22,6 +22,7 @@ from extender.server.explain import Explained, Explanations
 from extender.telemetry.agreement import Agreements, Opinion
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.decision_records import DecisionRecord
+from extender.telemetry.logs import about_pod
 from extender.telemetry.metrics import Metrics
 from extender.telemetry.outcomes import Outcomes
 
@@ -155,6 +156,7 @@ class Scorer:
         Raises:
             UnknownNodesError: none of the nodes exists.
         """
+        about_pod(pod.namespace, pod.name)
         self._make_way(pod.uid)
         if not self._feed.ready:
             return self._answer(pod, request, Decision(NO_RANKING, Rung.NOT_READY, 0, ()), started)
@@ -190,7 +192,8 @@ class Scorer:
 
     def refuse(self, pod: PodIdentity, reason: str) -> Answer:
         """Give no opinion on a pod that no policy can place; `filter` tells kube-scheduler why."""
-        log.info("no opinion on pod %s/%s: %s", pod.namespace, pod.name, reason)
+        about_pod(pod.namespace, pod.name)
+        log.info("no opinion: %s", reason)
         self._decisions[Rung.REQUEST_REFUSED].inc()
         return Answer([], Rung.REQUEST_REFUSED)
 
