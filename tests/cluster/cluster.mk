@@ -10,7 +10,13 @@ cluster-tools: $(VENV_STAMP) ## Build kube-apiserver, kube-scheduler, etcd, KWOK
 e2e: cluster-tools $(E2E_POLICY) ## Place pods by a policy through a real kube-scheduler; install the chart in a real API server
 	STOWAGE_KUBERNETES=$(KUBERNETES) STOWAGE_E2E_POLICY=$(E2E_POLICY) $(PYTHON) -m pytest -m cluster tests/cluster tests/chart
 
+# Everything that needs the network happens before the namespace without a way out is entered.
+e2e-kind: cluster-tools ## Install the chart in a real kind cluster on a machine that can pull no image (root, Debian)
+	@$(PYTHON) tests/cluster/tools/build.py --kind
+	@$(PYTHON) -m tests.cluster.kind.prepare
+	$(PYTHON) -m tests.cluster.kind.isolation $(PYTHON) -m pytest -m kind tests/cluster/kind
+
 runs/e2e/policy.onnx: | $(VENV_STAMP)
 	$(PYTHON) -m training.run experiment=e2e
 
-.PHONY: cluster-tools e2e
+.PHONY: cluster-tools e2e e2e-kind
