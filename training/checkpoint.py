@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 FILE = "checkpoint.pt"
+BEST_FILE = "best.pt"
 
 
 class CheckpointError(ValueError):
@@ -38,6 +39,33 @@ def save(
     partial = folder / f"{FILE}.partial"
     torch.save(content, partial)
     partial.replace(folder / FILE)
+
+
+def save_best(
+    folder: Path,
+    timesteps: int,
+    held_out: Mapping[str, float],
+    weights: Mapping[str, torch.Tensor],
+    config_digest: str,
+) -> None:
+    """Write the network that did best so far, beside the checkpoint, which has the last one and all the rest.
+
+    Args:
+        folder: of the run.
+        timesteps: decisions that it was trained on.
+        held_out: how well it did.
+        weights: its `state_dict`.
+        config_digest: of the run's configuration.
+    """
+    content = {
+        "config_digest": config_digest,
+        "timesteps": timesteps,
+        "held_out": dict(held_out),
+        "network": dict(weights),
+    }
+    partial = folder / f"{BEST_FILE}.partial"
+    torch.save(content, partial)
+    partial.replace(folder / BEST_FILE)
 
 
 def read(folder: Path, config_digest: str, workload: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

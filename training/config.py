@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any
 
 from hydra.core.config_store import ConfigStore
@@ -24,8 +24,10 @@ from training.algorithms.ppo import PPOArguments
 from training.algorithms.sac import SACArguments
 from training.env import EnvArguments
 from training.evaluation.runner import EvaluationArguments
+from training.launcher import LAUNCHERS
 from training.networks import NetworkArguments
 from training.packing import PackingArguments
+from training.rewards import RewardWeights
 from training.simulator.scheduling import SchedulerArguments
 from training.workloads import generated
 from training.workloads.selection import WorkloadArguments
@@ -56,6 +58,34 @@ class TrainingArguments:
         None
     )
     threads: Annotated[int, Field(ge=1, le=256, description="of torch; part of what makes a run repeatable")] = 2
+    held_out_timesteps: Annotated[
+        int, Field(ge=1, description="decisions between two looks at episodes that are never learned from")
+    ] = 20_000
+    held_out_episodes: Annotated[int, Field(ge=1, le=1024, description="by which the best network is chosen")] = 16
+    export: Annotated[
+        str, Field(pattern="^(best|last)$", description="best: the network that did best in the held-out episodes")
+    ] = "best"
+    mlflow: Annotated[
+        str | None, Field(min_length=1, description="MLflow's tracking URI: a server, file:folder, sqlite:///file")
+    ] = None
+    launcher: Annotated[
+        str,
+        Field(
+            pattern=f"^({'|'.join(LAUNCHERS)})$",
+            description="who plays evaluations and populations, and the runs of -m: processes here, or a Ray cluster",
+        ),
+    ] = "processes"
+
+
+@dataclass
+class SweepArguments:
+    """Several runs at one go: `python -m training.run -m`."""
+
+    name: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the folder in runs/; the same name goes on")
+    ] = "sweep"
+    trials: Annotated[int, Field(ge=1, description="runs in all, where a key is given an interval to search")] = 20
+    workers: Annotated[int, Field(ge=1, le=1024, description="runs at a time")] = 1
 
 
 @dataclass
@@ -75,6 +105,7 @@ class Config:
     evaluation: EvaluationArguments = field(default_factory=EvaluationArguments)
     training: TrainingArguments = field(default_factory=TrainingArguments)
     packing: PackingArguments = field(default_factory=PackingArguments)
+    sweep: SweepArguments = field(default_factory=SweepArguments)
     goal: Annotated[
         str,
         Field(
@@ -97,9 +128,9 @@ class Config:
     def digest(self) -> str:
         """SHA-256 of what determines the trained policy."""
         content = asdict(self)
-        for irrelevant in ("name", "evaluation", "ask"):
+        for irrelevant in ("name", "evaluation", "ask", "sweep"):
             del content[irrelevant]
-        for irrelevant in ("resume", "checkpoint_timesteps"):
+        for irrelevant in ("resume", "checkpoint_timesteps", "mlflow", "launcher"):
             del content["training"][irrelevant]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -222,6 +253,16 @@ def _contradictions(config: Config) -> Iterator[str]:
         except ValueError as error:
             yield str(error)
     yield from config.algorithm.contradictions(env)
+    if config.algorithm.name == "es":
+        if config.training.export == "last":
+            yield "training.export=last: algorithm=es exports the best that it found"
+        if env.violation_limit is not None or replace(env.weights, waiting=0.0) != RewardWeights(waiting=0.0):
+            yield (
+                "algorithm=es climbs minus the waiting alone: env.violation_limit and prices in env.weights other than "
+                "that of waiting are for ppo, dqn and sac"
+            )
+    if not config.network.fragmentation and (config.algorithm.name == "es" or config.network.kind == "weighing"):
+        yield "network.fragmentation=false is for network.kind=embedding, trained by ppo, dqn or sac"
     if config.network.kind == "weighing" and config.algorithm.name != "es":
         yield f"network.kind=weighing is searched by algorithm=es, not by {config.algorithm.name}"
     if config.goal == "packing" and config.network.kind != "weighing":

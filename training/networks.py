@@ -15,6 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from extender.features import NODE_FEATURES, POD_FEATURES
+
 
 @dataclass
 class NetworkArguments:
@@ -33,6 +35,9 @@ class NetworkArguments:
         int, Field(ge=1, le=3, description="weighing: degrees of the cluster's fullness with weights of their own")
     ] = 3
     adapts: Annotated[bool, Field(description="weighing: let the weights depend on the workload's profile")] = True
+    fragmentation: Annotated[
+        bool, Field(description="embedding: let scores and values depend on the fragmentation features (FGD)")
+    ] = True
 
 
 class ScoreNetwork(nn.Module):
@@ -51,6 +56,8 @@ class ScoreNetwork(nn.Module):
         hidden = arguments.hidden
         self.pooled_context = arguments.pooled_context
         self.embed = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        if not arguments.fragmentation:
+            blind_to_fragmentation(self.embed[0])
         self.own = nn.Linear(hidden, hidden)
         self.context = nn.Linear(2 * hidden, hidden)
         self.score = nn.Linear(hidden, 1)
@@ -90,6 +97,8 @@ class ValueHead(nn.Module):
         super().__init__()
         hidden = 2 * arguments.hidden
         self.embed = nn.Sequential(nn.Linear(features, hidden), nn.Tanh())
+        if not arguments.fragmentation:
+            blind_to_fragmentation(self.embed[0])
         self.value = nn.Sequential(
             nn.Linear(2 * hidden + cluster_features, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(),
             nn.Linear(hidden, 1),
@@ -98,6 +107,17 @@ class ValueHead(nn.Module):
     def forward(self, candidates: Tensor, mask: Tensor, cluster: Tensor) -> Tensor:
         """Value of each state; candidates (B, K, F), mask (B, K), cluster (B, C) -> (B,)."""
         return self.value(torch.cat([pool(self.embed(candidates), mask), cluster], dim=-1)).squeeze(-1)
+
+
+def blind_to_fragmentation(layer: nn.Module) -> None:
+    """Take away a first layer's sight of the fragmentation features: weights of 0, which gradients leave alone."""
+    assert isinstance(layer, nn.Linear)
+    names = NODE_FEATURES + POD_FEATURES  # the last columns, after those of the resources
+    hidden = [layer.in_features - len(names) + at for at, name in enumerate(names) if "fragmentation" in name]
+    columns = torch.tensor(hidden)
+    with torch.no_grad():
+        layer.weight[:, columns] = 0.0
+    layer.weight.register_hook(lambda gradient: gradient.index_fill(1, columns, 0.0))
 
 
 def pool(embedded: Tensor, mask: Tensor | None) -> Tensor:

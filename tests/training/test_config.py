@@ -1,8 +1,8 @@
 import hydra
 import pytest
 
+from training.command_line import checked
 from training.config import Config, ConfigError, describe, explain_unknown_key, register, validate
-from training.run import refuse_what_is_not_configured
 
 
 def compose(*overrides: str) -> Config:
@@ -25,13 +25,13 @@ def test_an_unknown_key_is_refused_with_the_nearest_and_all_allowed_ones() -> No
     with pytest.raises(
         ConfigError, match=r"env\.nodse: no such key. Did you mean env\.nodes\? Allowed here: env\.nodes"
     ):
-        refuse_what_is_not_configured(["env.nodse=3"])
+        checked(["env.nodse=3"])
 
 
 def test_an_unknown_algorithm_is_refused_with_those_there_are() -> None:
     register()
     with pytest.raises(ConfigError, match="ppo"):
-        refuse_what_is_not_configured(["algorithm=a2c"])
+        checked(["algorithm=a2c"])
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,11 @@ def test_an_unknown_algorithm_is_refused_with_those_there_are() -> None:
         ("algorithm=es algorithm.workers=0", r"algorithm\.workers=0: .*greater than or equal to 1"),
         ("algorithm=es algorithm.clip_range=0.1", r"algorithm\.clip_range: no such key\. .*algorithm\.sigma"),
         ("algorithm=null", r"Config group override must be a string"),
+        ("algorithm=es env.violation_limit=0.1", r"algorithm=es climbs minus the waiting alone: env\.violation_limit"),
+        ("algorithm=es env.weights.cost=1", r"algorithm=es climbs minus the waiting alone"),
+        ("algorithm=es training.export=last", r"algorithm=es exports the best that it found"),
+        ("algorithm=es network.fragmentation=false", r"network\.fragmentation=false is for network\.kind=embedding"),
+        ("training.launcher=slurm", r"training\.launcher='slurm': .*processes\|ray"),
         ("training.resume=", r"training\.resume='': .*at least 1 character"),
         ("name=../elsewhere", r"name='\.\./elsewhere': .*match pattern"),
         ("experiment=nope", r"experiment/nope(.|\n)*quickstart"),
@@ -68,7 +73,7 @@ def test_an_unknown_algorithm_is_refused_with_those_there_are() -> None:
 def test_an_impossible_value_is_refused_with_its_limits(override: str, complaint: str) -> None:
     register()
     with pytest.raises(ConfigError, match=complaint):
-        refuse_what_is_not_configured(override.split())
+        checked(override.split())
 
 
 def test_the_help_describes_every_key_with_its_limits() -> None:

@@ -1,6 +1,7 @@
 """The command as a user types it; every run is a real one, only small."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,9 +11,13 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
+from onnx import numpy_helper
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from extender.policies.onnx import load_policy
 from training.export import weights_digest
+from training.recorder import read_curve
 
 LIMIT_SECONDS = 240.0
 SMALL = [
@@ -27,6 +32,8 @@ SMALL = [
     "env.violation_limit=0.01",
     "algorithm.n_steps=32",
     "algorithm.batch_size=64",
+    "training.held_out_timesteps=1000",
+    "training.held_out_episodes=4",
     "evaluation.nodes=8",
     "evaluation.pods=120",
     "evaluation.seeds=2",
@@ -72,13 +79,41 @@ def test_a_run_leaves_everything_in_its_folder(finished: tuple[Path, str]) -> No
     folder, _ = finished
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("config.yaml", "checkpoint.pt", "learning_curve.csv", "tensorboard"),
+        *("config.yaml", "checkpoint.pt", "best.pt", "learning_curve.csv", "tensorboard"),
         *("policy.onnx", "evaluation.json", "report.html"),
     }
     content = json.loads((folder / "evaluation.json").read_text())
     metadata = load_policy(folder / "policy.onnx").metadata
     assert metadata.evaluation == content["policies"]
     assert set(content["policies"]) == {"ppo", "random", "kube-scheduler-default", "most-allocated", "best-fit"}
+
+
+def test_the_learning_curve_has_rollouts_held_out_episodes_and_the_learned_price(finished: tuple[Path, str]) -> None:
+    points = read_curve(finished[0] / "learning_curve.csv")
+    assert [point.steps for point in points if not math.isnan(point.held_out_wait_seconds)] == [0, 1024, 2048, 3072]
+    assert math.isnan(points[0].mean_return)
+    assert all(point.violation_multiplier >= 0 for point in points[1:])
+    events = EventAccumulator(str(finished[0] / "tensorboard")).Reload()
+    assert {
+        *("rollout/mean_return", "rollout/violation_multiplier", "rollout/violations", "held_out/wait_seconds"),
+        *("train/loss", "time/steps_per_second", "evaluation/mean_wait_seconds_at_0.8"),
+    } <= set(events.Tags()["scalars"])
+    looks = [event.value for event in events.Scalars("held_out/wait_seconds")]
+    assert looks == pytest.approx([point.held_out_wait_seconds for point in points if point.held_out_wait_seconds >= 0])
+
+
+def test_the_network_that_did_best_is_exported_and_said_to_be(finished: tuple[Path, str]) -> None:
+    folder, output = finished
+    best = torch.load(folder / "best.pt", weights_only=True)
+    assert f"the best network, after {best['timesteps']:,} steps" in output
+    looks = [point for point in read_curve(folder / "learning_curve.csv") if point.held_out_return > -math.inf]
+    limit = 0.01
+    ranks = {each.steps: (-max(0.0, each.held_out_violations - limit), each.held_out_return) for each in looks}
+    assert best["timesteps"] == max(ranks, key=lambda steps: ranks[steps])
+    exported = {
+        tuple(numpy_helper.to_array(each).ravel()) for each in onnx.load(folder / "policy.onnx").graph.initializer
+    }
+    assert tuple(best["network"]["score.weight"].numpy().ravel()) in exported
 
 
 def test_a_run_says_which_workload_it_used_and_prints_table_and_ranking(finished: tuple[Path, str]) -> None:
@@ -109,6 +144,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_uninterrupted_result(
     assert weights(tmp_path / "runs" / "cut" / "policy.onnx") == weights(finished[0] / "policy.onnx")
 
 
+ES_SETTINGS = "algorithm:\n  name: es\n  sigma: 0.1\n"
 OTHER_ALGORITHMS = {
     "dqn": ["algorithm=dqn", "algorithm.learning_starts=256", "algorithm.batch_size=32", "algorithm.capacity=1024"],
     "sac": ["algorithm=sac", "algorithm.learning_starts=256", "algorithm.batch_size=32", "algorithm.capacity=1024"],
@@ -118,7 +154,8 @@ OTHER_ALGORITHMS = {
 
 @pytest.mark.parametrize("name", OTHER_ALGORITHMS)
 def test_every_algorithm_trains_a_policy_and_survives_being_killed(name: str, tmp_path: Path) -> None:
-    small = [entry for entry in SMALL if not entry.startswith("algorithm.")]
+    left_out = ("algorithm.", "env.violation_limit") if name == "es" else ("algorithm.",)
+    small = [entry for entry in SMALL if not entry.startswith(left_out)]
     overrides = [*OTHER_ALGORITHMS[name], "seed=7", *small, "ask=false", "evaluation.baselines=[random]"]
     whole = run(tmp_path, "name=whole", *overrides)
     assert whole.returncode == 0, whole.stderr
@@ -149,6 +186,17 @@ def test_resuming_with_other_settings_is_refused(finished: tuple[Path, str], ove
     result = run(folder.parents[1], f"training.resume=runs/{folder.name}", override)
     assert result.returncode == 2
     assert complaint in result.stderr
+
+
+def test_a_key_of_the_resumed_runs_own_algorithm_is_known(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "other"
+    folder.mkdir(parents=True)
+    settings = (finished[0] / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(settings[: settings.index("algorithm:")] + ES_SETTINGS)
+    known = run(tmp_path, "training.resume=runs/other", "algorithm.sigma=0.3")
+    assert (known.returncode, "no such checkpoint" in known.stderr) == (2, True)
+    unknown = run(tmp_path, "training.resume=runs/other", "algorithm.clip_range=0.3")
+    assert "algorithm.clip_range: no such key. Allowed here: algorithm.name, algorithm.learning_rate" in unknown.stderr
 
 
 def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:

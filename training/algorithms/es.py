@@ -10,11 +10,7 @@ What is climbed is an `Objective`: any function from parameters and seeds to fit
 or in other processes, so that its numbers do not depend on how many there are.
 """
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
@@ -29,6 +25,7 @@ from torch import nn
 
 from training.algorithms.learner import Episode, Follower
 from training.env import EnvArguments
+from training.launcher import crew
 
 FIRST_HELD_OUT, SEEDS = (
     900_000,
@@ -171,10 +168,12 @@ class EvolutionLearner:
         timesteps: decisions that a generation takes.
         seed: of all random draws.
         mean_wait_seconds: what a fitness means in seconds of waiting, for those who follow.
+        launcher: who plays (`training.launcher`).
 
     Attributes:
         best: the parameters that did best on the held-out episodes, (D,).
         best_fitness: how well they did.
+        held_out: how well the present ones did, if they were looked at in this generation.
     """
 
     logger: Logger
@@ -187,13 +186,16 @@ class EvolutionLearner:
         timesteps: int,
         seed: int,
         mean_wait_seconds: Callable[[float], float] = lambda fitness: np.nan,
+        launcher: str = "processes",
     ) -> None:
         self.logger = Logger(folder=None, output_formats=[])
         self._arguments, self._objective, self._seed = arguments, objective, seed
         self._network, self._per_generation, self._mean_wait_seconds = network, timesteps, mean_wait_seconds
+        self._launcher = launcher
         start = nn.utils.parameters_to_vector(network.parameters()).detach().numpy().copy()
         self.strategy = EvolutionStrategy(start, arguments, seed)
         self.best, self.best_fitness = start, -np.inf
+        self.held_out: Episode | None = None
         self._judged = -1  # the generation that was last compared with the best
 
     @property
@@ -209,9 +211,10 @@ class EvolutionLearner:
 
     def train(self, total_timesteps: int, follower: Follower) -> None:
         """Search until so many decisions have been taken in all."""
-        with evaluation(self._objective, self._arguments.workers) as evaluate:
+        with evaluation(self._objective, self._arguments.workers, self._launcher) as evaluate:
             while self.timesteps < total_timesteps:
                 follower.between_updates()
+                self.held_out = None
                 pairs = np.array_split(self.strategy.ask(), self._arguments.pairs)
                 fitness = evaluate(pairs, self._seeds_of_generation())
                 self.strategy.learning_rate = self._arguments.learning_rate * (
@@ -236,12 +239,12 @@ class EvolutionLearner:
     def _look_for_the_best(self, evaluate: Evaluate) -> None:
         if self._judged == self.strategy.generation:
             return
-        generator = np.random.default_rng([self._seed, 2])
-        seeds = generator.integers(FIRST_HELD_OUT, SEEDS, size=self._arguments.held_out_episodes).tolist()
+        seeds = held_out_seeds(self._seed, self._arguments.held_out_episodes)
         fitness = float(evaluate([self.strategy.mean[None]] * len(seeds), [[seed] for seed in seeds]).mean())
         if fitness >= self.best_fitness:
             self.best, self.best_fitness = self.strategy.mean, fitness
         self._judged = self.strategy.generation
+        self.held_out = Episode(fitness, self._mean_wait_seconds(fitness))
         self.logger.record("rollout/held_out_fitness", fitness)
 
     def state(self) -> dict[str, Any]:
@@ -260,16 +263,24 @@ class EvolutionLearner:
         self._judged = state["judged"]
 
 
+def held_out_seeds(seed: int, episodes: int) -> list[int]:
+    """The episodes by which the best network of a run is chosen; the first ones are the same for any number."""
+    return np.random.default_rng([seed, 2]).integers(FIRST_HELD_OUT, SEEDS, size=episodes).tolist()
+
+
 @contextmanager
-def evaluation(objective: Objective, workers: int) -> Iterator[Evaluate]:
-    """Evaluates an objective, a few parameter vectors at a time, here or in so many other processes."""
-    if workers == 1:
+def evaluation(objective: Objective, workers: int, launcher: str = "processes") -> Iterator[Evaluate]:
+    """Evaluates an objective, a few parameter vectors at a time, here or by a crew (`training.launcher`)."""
+    if workers == 1 and launcher == "processes":
         yield lambda parameters, seeds: np.concatenate(list(map(objective, parameters, seeds)))
         return
-    forkserver = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_enter, initargs=(objective,)) as pool:
-        yield lambda parameters, seeds: np.concatenate(list(pool.map(_evaluate, parameters, seeds)))
+    with crew(launcher, workers, objective) as submit:
+
+        def evaluate(parameters: Sequence[Parameters], seeds: Sequence[Sequence[int]]) -> Fitness:
+            played = [submit(_play, *each) for each in zip(parameters, seeds, strict=True)]
+            return np.concatenate([future.result() for future in played])
+
+        yield evaluate
 
 
 def _without_the_pairs_means(fitness: Fitness) -> Fitness:
@@ -278,23 +289,6 @@ def _without_the_pairs_means(fitness: Fitness) -> Fitness:
     return np.stack([forwards - backwards, backwards - forwards], axis=1).ravel()
 
 
-_objective: Objective | None = None  # of a process that plays; set once when it starts
-
-
-def _enter(objective: Objective) -> None:
-    global _objective
-    _objective = objective
-    torch.set_num_threads(1)  # the processes share the cores already
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _evaluate(parameters: Parameters, seeds: Sequence[int]) -> Fitness:
-    assert _objective is not None
-    return _objective(parameters, seeds)
+def _play(objective: Objective, parameters: Parameters, seeds: Sequence[int]) -> Fitness:
+    torch.set_num_threads(1)  # those who play share the cores already
+    return objective(parameters, seeds)

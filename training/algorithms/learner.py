@@ -21,10 +21,12 @@ from training.vecenv import BatchedVecEnv
 
 
 class Episode(NamedTuple):
-    """What a training episode came to."""
+    """What a training episode came to; NaN where that was not counted."""
 
     gain: float  # its return
     mean_wait_seconds: float
+    violations: float = np.nan  # share of the promises that it broke
+    violation_multiplier: float = np.nan  # the learned price of a broken promise when it ended
 
 
 class Follower(Protocol):
@@ -56,6 +58,10 @@ class Learner(Protocol):
     @property
     def network(self) -> nn.Module:
         """What is exported."""
+
+    @property
+    def held_out(self) -> Episode | None:
+        """What a learner that looks for its best network itself found in the held-out episodes, just now."""
 
     def train(self, total_timesteps: int, follower: Follower) -> None:
         """Learn until so many decisions have been taken in all, those before an interruption included."""
@@ -115,6 +121,10 @@ class StepLearner:
         """What is exported."""
         network: nn.Module = self.algorithm.policy.network
         return network
+
+    @property
+    def held_out(self) -> None:
+        """Who follows has to look."""
 
     def train(self, total_timesteps: int, follower: Follower) -> None:
         """Learn until so many decisions have been taken in all.
@@ -194,7 +204,10 @@ class _Callback(BaseCallback):
     def _on_step(self) -> bool:
         self._follower.stepped(
             [
-                Episode(float(info["episode"]["r"]), float(info.get("mean_wait_seconds", np.nan)))
+                Episode(
+                    float(info["episode"]["r"]),
+                    *(float(info.get(key, np.nan)) for key in Episode._fields[1:]),
+                )
                 for info in self.locals["infos"]
                 if "episode" in info
             ]

@@ -34,19 +34,40 @@ NOTHING_COUNTED = "no pod was counted before the horizon"
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One point of a learning curve: decisions taken, seconds since the start, and the mean return of late."""
+    """One point of a learning curve; what was not measured at it is NaN.
+
+    Attributes:
+        steps: decisions taken.
+        seconds: since the start.
+        mean_return: of recent training episodes.
+        mean_wait_seconds: of a pod in them.
+        violations: share of the promises that they broke.
+        violation_multiplier: the learned price of a broken promise.
+        held_out_return: of episodes that are never learned from, played greedily.
+        held_out_wait_seconds: of a pod in them.
+        held_out_violations: share of the promises broken in them.
+    """
 
     steps: int
     seconds: float
     mean_return: float
     mean_wait_seconds: float
+    violations: float = math.nan
+    violation_multiplier: float = math.nan
+    held_out_return: float = math.nan
+    held_out_wait_seconds: float = math.nan
+    held_out_violations: float = math.nan
 
 
 def learning_curve(points: Sequence[CurvePoint]) -> str:
-    """Return of the training episodes by decisions taken."""
-    figure, axes = _figure("decisions", "mean return of recent episodes")
-    axes.plot([point.steps for point in points], [point.mean_return for point in points], color="C0")
-    axes.grid(alpha=0.3)
+    """Return of the training episodes, and of the held-out ones, by decisions taken."""
+    figure, axes = _figure("decisions", "mean return of episodes")
+    axes.plot([point.steps for point in points], [point.mean_return for point in points], color="C0", label="training")
+    looked = [point for point in points if not math.isnan(point.held_out_return)]
+    if looked:
+        steps, returns = [point.steps for point in looked], [point.held_out_return for point in looked]
+        axes.plot(steps, returns, color="C1", marker="o", markersize=3, label="held out, greedy")
+    _legend(figure, axes)
     return _svg(figure, "Learning curve: mean return by decisions taken")
 
 

@@ -7,14 +7,10 @@ evaluation of the project.
 """
 
 import math
-import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +24,7 @@ from extender.policies.heuristics import RULES
 from extender.policies.onnx import load_policy
 from training.evaluation.metrics import SERVICE_LEVELS, EpisodeResult, Metric, catalogue, measure
 from training.evaluation.statistics import Comparison, compare_metrics, correct, interquartile_mean, mean_intervals
+from training.launcher import crew
 from training.simulator.scheduling import SchedulerArguments, play
 from training.workloads.base import FloatArray, Population, Workload
 from training.workloads.selection import WorkloadArguments, draw
@@ -268,6 +265,7 @@ def evaluate(
     workload: WorkloadArguments,
     scheduler: SchedulerArguments | None = None,
     report: Report = lambda done, total, what: None,
+    launcher: str = "processes",
 ) -> Evaluation:
     """Play all contenders on the same episodes, and compare every candidate with every baseline.
 
@@ -279,6 +277,7 @@ def evaluate(
         workload: arrivals and durations.
         scheduler: the rules of the queue; those of kube-scheduler if not given.
         report: told how many episodes are done, of how many, and which was last.
+        launcher: who plays (`training.launcher`).
 
     Raises:
         ValueError: two contenders have the same name, or no pod of the population fits.
@@ -299,7 +298,7 @@ def evaluate(
 
     results: dict[tuple[str, float, int], EpisodeResult] = {}
     report(0, total, "")
-    for played in _play_games(stage, games, processes):
+    for played in _play_games(stage, games, processes, launcher):
         results |= {(result.policy, result.load, result.seed): result for result in played}
         report(len(results), total, f"{played[-1].policy}, load {played[-1].load:g}")
     ordered = [results[name, load, seed] for load in arguments.loads for seed in seeds for name in names]
@@ -348,13 +347,14 @@ def _by_seed(results: Sequence[EpisodeResult], metrics: Sequence[str]) -> FloatA
     return np.array([[result.metrics[metric] for result in ordered] for metric in metrics])
 
 
-def _play_games(stage: Stage, games: Sequence[Game], processes: int) -> Iterator[list[EpisodeResult]]:
+def _play_games(stage: Stage, games: Sequence[Game], processes: int, launcher: str) -> Iterator[list[EpisodeResult]]:
     """Play games; results come as they are finished.
 
-    Here, one after the other, until it shows that what is left takes longer than other processes need to get going.
+    Here, one after the other, until it shows that what is left takes longer than other processes need to get going; a
+    cluster's are there already.
     """
-    position, left_seconds = 0, 0.0
-    while position < len(games) and (processes <= 1 or left_seconds < PROCESSES_PAY_SECONDS):
+    position, left_seconds = 0, math.inf if launcher == "ray" else 0.0
+    while position < len(games) and ((processes <= 1 and launcher != "ray") or left_seconds < PROCESSES_PAY_SECONDS):
         started = time.monotonic()
         played = stage.play(*games[position])
         seconds = time.monotonic() - started
@@ -363,64 +363,13 @@ def _play_games(stage: Stage, games: Sequence[Game], processes: int) -> Iterator
             left_seconds = seconds * (len(games) - position)
         yield played
     if position < len(games):
-        yield from _play_in_processes(stage, games[position:], min(processes, len(games) - position))
+        yield from _spread(stage, games[position:], min(processes, len(games) - position), launcher)
 
 
-def _play_in_processes(stage: Stage, games: Sequence[Game], processes: int) -> Iterator[list[EpisodeResult]]:
-    # A fork server that has imported everything once: its children start at once, and without this process's threads.
-    forkserver = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
-    if forkserver:
-        context.set_forkserver_preload([__name__])
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(processes, context, initializer=_enter, initargs=(stage,))
-    try:
-        with _no_interruption():
-            waiting = {pool.submit(_play_game, game) for game in games}
-        while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()  # what they play is of no use any more, and can take minutes
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextmanager
-def _no_interruption() -> Iterator[None]:
-    """Put off an interruption until all processes are there; they are deaf to it: it is for the one that waits."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_stage: Stage | None = None  # of a process that plays; set once when it starts
-
-
-def _enter(stage: Stage) -> None:
-    global _stage
-    _stage = stage
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _play_game(game: Game) -> list[EpisodeResult]:
-    assert _stage is not None
-    return _stage.play(*game)
+def _spread(stage: Stage, games: Sequence[Game], processes: int, launcher: str) -> Iterator[list[EpisodeResult]]:
+    with crew(launcher, processes, stage) as submit:
+        for future in as_completed([submit(Stage.play, *game) for game in games]):
+            yield future.result()
 
 
 def _finite(content: Any) -> Any:

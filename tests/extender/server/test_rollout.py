@@ -82,7 +82,7 @@ def test_another_file_takes_over_between_two_requests_and_is_rolled_back_by_a_ca
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"no graph", "not a graph that ONNX Runtime can load"),
+        (b"no graph", "not a graph in an ONNX file"),
         (policy_file(properties=metadata_of(schema_version=1).to_properties()), "schema_version is 1"),
         (policy_file(properties={}), "metadata lack"),
         (trap_file("raise"), "on what was asked about lately"),

@@ -12,8 +12,8 @@ SYNTHETIC = WorkloadArguments(source="synthetic")
 POPULATION = generate_population(np.random.default_rng(0))
 
 
-def small_evaluation(processes: int = 1, seeds: int = 3) -> Evaluation:
+def small_evaluation(processes: int = 1, seeds: int = 3, launcher: str = "processes") -> Evaluation:
     """A policy that is asked decision by decision, against two rules, on twelve nodes at two loads."""
     arguments = EvaluationArguments(nodes=12, pods=300, loads=[0.7, 0.95], seeds=seeds, processes=processes)
     trained = Contender("trained", HEURISTICS["best-fit"])
-    return evaluate([trained], rules(BASELINES), arguments, POPULATION, SYNTHETIC)
+    return evaluate([trained], rules(BASELINES), arguments, POPULATION, SYNTHETIC, launcher=launcher)
