@@ -13,16 +13,8 @@ import pytest
 from extender.features import feature_names
 from extender.policies.base import PolicyError
 from tests.clusters import typical_of
-from training.evaluate import (
-    ArgumentError,
-    checked,
-    contender_of,
-    contenders_of,
-    nested,
-    parse_arguments,
-    request_of,
-    settings_of,
-)
+from training.arguments import ArgumentError, checked, nested, settings_of
+from training.evaluate import contender_of, contenders_of, parse_arguments, request_of
 from training.evaluation.runner import EvaluationArguments
 from training.export import export_policy
 from training.networks import NetworkArguments, score_network
