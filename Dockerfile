@@ -12,8 +12,8 @@ FROM ${BASE_IMAGE} AS build
 ENV PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 COPY pyproject.toml constraints.txt ./
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-        > requirements.txt \
+RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*project['dependencies'], *project['optional-dependencies']['tracing'], sep='\n')" > requirements.txt \
     && python3 -m venv /opt/stowage \
     && /opt/stowage/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --requirement requirements.txt
 # What is in the image, in CycloneDX; that of the base image's packages is in its own package database.

@@ -44,7 +44,7 @@ $(VENV_STAMP): pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is $$(python3 -V 2>&1), Stowage needs Python 3.11 or newer" >&2; exit 2; }
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || python3 -m venv --clear $(VENV)
 	$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt uv
-	$(VENV)/bin/uv pip install -q --python $(PYTHON) -c constraints.txt -e '.[train,distributed,mlflow,dev]'
+	$(VENV)/bin/uv pip install -q --python $(PYTHON) -c constraints.txt -e '.[train,distributed,mlflow,tracing,dev]'
 	touch $@
 
 clean: ## Remove the virtual environment and what tools left behind; runs/ is kept

@@ -163,6 +163,18 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(
         default=5.0, ge=0, description="seconds that requests in flight have to finish after SIGTERM"
     )
+    trace_collector: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/]+",
+        description="OpenTelemetry collector that is sent a span per request, over OTLP/HTTP, such as "
+        "http://127.0.0.1:4318; none by default; needs the extra `tracing`",
+    )
+    trace_share: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the requests that are traced, of those whose callers do not say whether to",
+    )
     log_format: Literal["text", "json"] = Field(
         default="text", description="log lines for people, or a JSON object each; both name pod and trace"
     )

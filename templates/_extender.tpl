@@ -51,6 +51,12 @@ args:
   - --decision-log-files={{ .files }}
   {{- end }}
   {{- end }}
+  {{- with .Values.extender.traces }}
+  {{- if .collector }}
+  - --trace-collector={{ .collector }}
+  - --trace-share={{ .share }}
+  {{- end }}
+  {{- end }}
   - --assume-ttl={{ .Values.extender.assumeTtl }}
   - --log-level={{ .Values.extender.logLevel }}
   {{- range .Values.extender.extraArgs }}

@@ -28,6 +28,7 @@ from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry import metrics as telemetry
 from extender.telemetry.logs import about_trace, trace_parent_of
 from extender.telemetry.metrics import Metrics
+from extender.telemetry.tracing import Span, Tracer, begin_span, end_span, trace_pod
 from extender.wire import ExtenderArgs, HostPriority, Pod, WireError
 from extender.wire_preempt import decode_preemption, encode_preemption
 
@@ -37,6 +38,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 JSON = b"application/json"
 CLIENT_CLOSED_REQUEST = 499  # nginx's code for a client that left; it is only ever counted
+_TRACED = ("prioritize", "filter", "preempt")
 _DISCARDED_AT_MOST = 64 * 1024 * 1024  # of a body that is too large; whoever sends more is cut off
 
 
@@ -85,8 +87,10 @@ class HttpApp:
         reservations: Reservations | None = None,
         preemption: PreemptionMode = PreemptionMode.PASS_THROUGH,
         rollout: Rollout | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._rollout = rollout
+        self._tracer = tracer
         self._scorer = scorer
         self._state = state
         self._assumptions = assumptions
@@ -115,7 +119,7 @@ class HttpApp:
             raise RuntimeError(f"ASGI scope {scope['type']!r}: expected http; run uvicorn with lifespan off, ws none")
         route = self._routes.get(scope["path"])
         verb = route.verb if route is not None else "unknown"
-        about_trace(trace_parent_of(scope["headers"]))
+        span = self._begin_span(verb, scope)
         started = time.perf_counter()
         code = int(HTTPStatus.INTERNAL_SERVER_ERROR)  # what uvicorn answers if anything here raises
         try:
@@ -134,6 +138,18 @@ class HttpApp:
         finally:
             self._metrics.requests.labels(verb, code).inc()
             self._metrics.request_seconds.labels(verb).observe(time.perf_counter() - started)
+            if self._tracer is not None and span is not None:
+                failure = HTTPStatus(code).phrase if code >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+                end_span(self._tracer, span, {"http.response.status_code": code}, failure)
+
+    def _begin_span(self, verb: str, scope: Scope) -> Span | None:
+        """Only what kube-scheduler asks is traced; probes and scrapes would hide it."""
+        if self._tracer is None or verb not in _TRACED:
+            about_trace(trace_parent_of(scope["headers"]))
+            return None
+        method, path = scope["method"], scope["path"]
+        about = {"http.request.method": method, "url.path": path}
+        return begin_span(self._tracer, f"{method} {path}", scope["headers"], about)
 
     def _find(self, route: Route | None, scope: Scope) -> Callable[[bytes, float], Response]:
         if route is None:
@@ -184,7 +200,7 @@ class HttpApp:
 
     def _prioritize(self, body: bytes, started: float) -> Response:
         args = _decode(body)
-        pod = _identify(args.pod)
+        pod = _identify(args.pod, len(args.node_names))
         try:
             answer = self._scorer.prioritize(
                 pod, pod_request(args.pod, self._scorer.resources), args.node_names, started
@@ -200,7 +216,7 @@ class HttpApp:
 
     def _filter(self, body: bytes, started: float) -> Response:
         args = _decode(body)
-        pod = _identify(args.pod)
+        pod = _identify(args.pod, len(args.node_names))
         try:
             request = pod_request(args.pod, self._scorer.resources)
             failed = self._scorer.lacking_devices(pod, request, args.node_names)
@@ -219,7 +235,7 @@ class HttpApp:
             args = decode_preemption(body)
         except WireError as error:
             raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
-        pod = _identify(args.pod)
+        pod = _identify(args.pod, len(args.victims))
         try:
             request = pod_request(args.pod, self._scorer.resources)
         except (RequestError, QuantityError) as error:
@@ -300,13 +316,15 @@ def _decode(body: bytes) -> ExtenderArgs:
         raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
 
 
-def _identify(pod: Pod) -> PodIdentity:
+def _identify(pod: Pod, nodes: int) -> PodIdentity:
     metadata = pod.metadata
     if not metadata.name and not metadata.uid:
         raise RefusedError(
             HTTPStatus.BAD_REQUEST, "Pod.metadata has neither name nor uid: expected the pod to be placed"
         )
-    return PodIdentity(metadata.namespace, metadata.name, pod_uid(metadata))
+    identity = PodIdentity(metadata.namespace, metadata.name, pod_uid(metadata))
+    trace_pod(*identity, nodes)
+    return identity
 
 
 async def _send(send: Send, response: Response) -> None:

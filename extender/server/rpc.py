@@ -19,6 +19,7 @@ from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.server.scoring_pb2 import DESCRIPTOR, RankedNode, ScoreRequest, ScoreResponse
 from extender.telemetry.logs import TRACE_HEADER, about_trace
 from extender.telemetry.metrics import Metrics
+from extender.telemetry.tracing import Tracer, begin_span, end_span, trace_pod
 
 SERVICE = DESCRIPTOR.services_by_name["Scoring"].full_name
 VERB, STREAM_VERB = "Score", "ScoreStream"
@@ -29,8 +30,14 @@ class RpcServer:
     """Serves a `Scorer` over gRPC."""
 
     def __init__(
-        self, scorer: Scorer, metrics: Metrics, max_body_bytes: int, credentials: grpc.ServerCredentials | None = None
+        self,
+        scorer: Scorer,
+        metrics: Metrics,
+        max_body_bytes: int,
+        credentials: grpc.ServerCredentials | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._scorer = scorer
         self._metrics = metrics
         self._credentials = credentials
@@ -77,8 +84,7 @@ class RpcServer:
         await self._server.stop(grace_seconds)
 
     async def _score(self, request: bytes, context: grpc.aio.ServicerContext) -> ScoreResponse:
-        about_trace(_trace_parent(context))
-        code, reason, response = self._try(VERB, request)
+        code, reason, response = self._try(VERB, request, context)
         if code is not grpc.StatusCode.OK:
             await context.abort(code, reason)
         return response
@@ -86,16 +92,23 @@ class RpcServer:
     async def _score_stream(
         self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[ScoreResponse]:
-        about_trace(_trace_parent(context))
         async for request in requests:
-            code, reason, response = self._try(STREAM_VERB, request)
+            code, reason, response = self._try(STREAM_VERB, request, context)
             if code is not grpc.StatusCode.OK:
                 await context.abort(code, reason)
             yield response
 
-    def _try(self, verb: str, request: bytes) -> tuple[grpc.StatusCode, str, ScoreResponse]:
+    def _try(
+        self, verb: str, request: bytes, context: grpc.aio.ServicerContext
+    ) -> tuple[grpc.StatusCode, str, ScoreResponse]:
         """Answer one request and count it; a status and a reason if it is refused."""
         started = time.perf_counter()
+        span = None
+        if self._tracer is None:
+            about_trace(_trace_parent(context))
+        else:
+            about = {"rpc.system.name": "grpc", "rpc.method": f"{SERVICE}/{verb}"}
+            span = begin_span(self._tracer, f"{SERVICE}/{verb}", context.invocation_metadata() or (), about)
         code, reason, response = grpc.StatusCode.UNKNOWN, "", ScoreResponse()
         try:
             response = self._answer(_decode(request), started)
@@ -107,6 +120,9 @@ class RpcServer:
         finally:
             self._metrics.requests.labels(verb, code.name).inc()
             self._metrics.request_seconds.labels(verb).observe(time.perf_counter() - started)
+            if self._tracer is not None and span is not None:
+                failure = "a mistake of the extender" if code is grpc.StatusCode.UNKNOWN else ""
+                end_span(self._tracer, span, {"rpc.response.status_code": code.name}, failure)
         return code, reason, response
 
     def _answer(self, request: ScoreRequest, started: float) -> ScoreResponse:
@@ -118,6 +134,7 @@ class RpcServer:
                 f"expected_seconds is {request.expected_seconds}: expected seconds, 0 for unknown"
             )
         pod = PodIdentity(identity.namespace, identity.name, identity.uid or f"{identity.namespace}/{identity.name}")
+        trace_pod(*pod, len(request.node_names))
         amounts = nano_list(request.requests)
         asked = build_request(
             amounts, gpu_request(amounts), self._scorer.resources, request.priority, request.expected_seconds

@@ -45,6 +45,7 @@ from extender.settings import HEURISTIC_PREFIX, Settings
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.metrics import Metrics, ReflectorMetrics
 from extender.telemetry.outcomes import Outcomes
+from extender.telemetry.tracing import NoOpenTelemetryError, Tracer, connect
 from extender.wire import WireError
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Extender:
         self._synced = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
 
+        self._tracer = _tracer(settings, self._metrics)
         tls = _server_tls(settings, self._metrics)
         app = HttpApp(
             self._scorer,
@@ -147,6 +149,7 @@ class Extender:
             reservations,
             PreemptionMode(settings.preempt),
             self._rollout,
+            self._tracer,
         )
         self._http = _HttpServer(
             uvicorn.Config(
@@ -169,7 +172,11 @@ class Extender:
             )
         )
         self._rpc = RpcServer(
-            self._scorer, self._metrics, settings.max_body_bytes, tls.grpc_credentials() if tls is not None else None
+            self._scorer,
+            self._metrics,
+            settings.max_body_bytes,
+            tls.grpc_credentials() if tls is not None else None,
+            self._tracer,
         )
 
     def _ladder_of(self, served: ServedPolicy) -> tuple[Step, ...]:
@@ -248,6 +255,8 @@ class Extender:
             self._keeper.stop()
         if self._decision_log is not None:
             self._decision_log.stop()
+        if self._tracer is not None:
+            self._tracer.stop(self._settings.shutdown_grace)
 
     def _watch(self) -> None:
         # Imported here: a run from a file needs neither the package nor the memory it takes.
@@ -318,6 +327,19 @@ def _server_tls(settings: Settings, metrics: Metrics) -> ServerTls | None:
         return ServerTls(files, lambda result: metrics.tls_files.labels(result).inc())
     except TlsError as error:
         raise StartError(str(error)) from error
+
+
+def _tracer(settings: Settings, metrics: Metrics) -> Tracer | None:
+    if settings.trace_collector is None:
+        return None
+    try:
+        return connect(
+            settings.trace_collector,
+            settings.trace_share,
+            lambda result, count: metrics.spans.labels(result).inc(count),
+        )
+    except NoOpenTelemetryError as error:
+        raise StartError(f"--trace-collector {settings.trace_collector}: {error}") from error
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

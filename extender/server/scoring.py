@@ -25,6 +25,7 @@ from extender.telemetry.decision_records import DecisionRecord
 from extender.telemetry.logs import about_pod
 from extender.telemetry.metrics import Metrics
 from extender.telemetry.outcomes import Outcomes
+from extender.telemetry.tracing import current_span
 
 SAMPLED = 32  # pods that another policy is tried on before it takes over
 SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
@@ -183,6 +184,22 @@ class Scorer:
             self._assumptions.assume(pod.uid, best, request, int(made.ranking.devices[0]))
         return self._answer(pod, request, made, started, seen, steered)
 
+    def _trace(self, made: Decision, nodes: Sequence[RankedNode], rung: Rung) -> None:
+        span = current_span()
+        if span is None:
+            return
+        span.set_attributes(
+            {
+                "stowage.candidates": made.candidates,
+                "stowage.rung": rung,
+                "stowage.policy.digest": self.policy_digest,
+            }
+        )
+        if nodes:
+            span.set_attributes({"stowage.node": nodes[0].name})
+        for failure in made.failures:
+            span.add_event("no usable scores", {"kind": failure.kind, "reason": failure.reason})
+
     def _decide(self, request: PodRequest, rows: IntArray, deadline: Deadline) -> Decision:
         try:
             return decision.decide(self._state, self._ladder_for_models(), request, rows, deadline)
@@ -195,6 +212,7 @@ class Scorer:
         about_pod(pod.namespace, pod.name)
         log.info("no opinion: %s", reason)
         self._decisions[Rung.REQUEST_REFUSED].inc()
+        self._trace(Decision(NO_RANKING, Rung.REQUEST_REFUSED, 0, ()), [], Rung.REQUEST_REFUSED)
         return Answer([], Rung.REQUEST_REFUSED)
 
     def lacking_devices(self, pod: PodIdentity, request: PodRequest, names: list[str]) -> dict[str, str]:
@@ -263,6 +281,7 @@ class Scorer:
         )
         self._decisions[rung].inc()
         self._metrics.candidates.observe(made.candidates)
+        self._trace(made, nodes, rung)
         if self._decision_log is not None:
             if self._outcomes is not None:
                 self._outcomes.decided(pod.uid)

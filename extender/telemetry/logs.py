@@ -31,6 +31,11 @@ def about_trace(trace_parent: str) -> None:
     _trace.set(found[1] if found is not None and found[1].strip("0") and not trace_parent.startswith("ff") else "")
 
 
+def in_trace(trace_id: str) -> None:
+    """Lines of this request from now on are about the trace with this id (32 hexadecimal digits)."""
+    _trace.set(trace_id)
+
+
 def about_pod(namespace: str, name: str) -> None:
     """Lines of this request from now on are about this pod."""
     _pod.set(f"{namespace}/{name}" if name else "")

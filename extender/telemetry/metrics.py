@@ -121,6 +121,12 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self.spans = Counter(
+            "stowage_spans_total",
+            "Spans recorded, exported or failed to be; those recorded that are neither wait or were dropped.",
+            ["result"],
+            registry=registry,
+        )
         self._lists = Counter(
             "stowage_reflector_lists_total", "Lists begun, by reason.", ["kind", "reason"], registry=registry
         )

@@ -50,7 +50,12 @@ def test_an_old_cluster_is_refused(helm: Path) -> None:
 
 def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
     rendered = render(
-        helm, {"extender.scoring": {"resources": [{"name": "cpu"}]}, "extender.decisionLog.enabled": True}
+        helm,
+        {
+            "extender.scoring": {"resources": [{"name": "cpu"}]},
+            "extender.decisionLog.enabled": True,
+            "extender.traces.collector": "http://collector:4318",
+        },
     )
     names = {flag.removeprefix("--").replace("-", "_") for flag in flags(rendered.extender())}
     assert names <= set(Settings.model_fields)
@@ -69,6 +74,8 @@ def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
         ("extender.reservations.gpus", 4, "--reserve-gpus", "4"),
         ("extender.reservations.ttl", 90.5, "--reservation-ttl", "90.5"),
         ("extender.reservations.events", True, "--reservation-events", "true"),
+        ("extender.traces.collector", "http://collector:4318", "--trace-collector", "http://collector:4318"),
+        ("extender.traces", {"collector": "https://c", "share": 0.1}, "--trace-share", "0.1"),
         ("scheduler.name", "gpu", "--scheduler-name", "gpu"),
         ("extender.logLevel", "debug", "--log-level", "debug"),
         ("extender.extraArgs", ["--watch-read-timeout=300"], "--watch-read-timeout", "300"),
