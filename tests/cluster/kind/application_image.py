@@ -1,11 +1,14 @@
 """Stowage's own image, built from the Dockerfile by buildah on a Debian with Python, for no base can be pulled."""
 
+import json
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.cluster.kind.archive import write_image
 from tests.cluster.kind.artefacts import made
@@ -28,8 +31,43 @@ class ImageError(Exception):
 def application_image() -> Path:
     """The image as an archive, built where it is missing."""
     base = base_image()
-    inputs = [ROOT / name for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "constraints.txt", "extender")]
-    return made("application.tar", [base.parent.name, Path(__file__), *inputs], lambda archive: build(base, archive))
+    return made("application.tar", [*_recipe(base), ROOT / "extender"], lambda archive: build(base, archive))
+
+
+def layers_of_two_builds() -> Path:
+    """The layers of the image and of a second one from the same inputs, as JSON; built where that is missing.
+
+    Whether they are the same depends on the recipe, so another line in the extender has nothing built again.
+    """
+    base = base_image()
+
+    def build_again(target: Path) -> None:
+        archive = target.with_suffix(".tar")
+        build(base, archive)
+        target.write_text(json.dumps([configuration(each)["rootfs"] for each in (application_image(), archive)]))
+
+    return made("application-twice.json", _recipe(base), build_again)
+
+
+def _recipe(base: Path) -> list[str | Path]:
+    inputs = [ROOT / name for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "constraints.txt")]
+    return [base.parent.name, Path(__file__), *inputs]
+
+
+def manifest(outer: tarfile.TarFile) -> dict[str, Any]:
+    """What an archive says of its only image: the names of its configuration and layers in the archive."""
+    content = outer.extractfile("manifest.json")
+    assert content is not None
+    (only,) = json.load(content)
+    return dict(only)
+
+
+def configuration(archive: Path) -> dict[str, Any]:
+    """The configuration of an archive's image."""
+    with tarfile.open(archive) as outer:
+        content = outer.extractfile(manifest(outer)["Config"])
+        assert content is not None
+        return dict(json.load(content))
 
 
 def base_image() -> Path:

@@ -8,13 +8,14 @@ cannot be had ends it with one message that says what to do.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster.kind.application_image import ImageError, application_image
+from tests.cluster.kind.application_image import ImageError, application_image, layers_of_two_builds
 from tests.cluster.kind.debian import DebianError
 from tests.cluster.kind.node_image import node_image
 
@@ -71,10 +72,13 @@ def is_installed(package: str) -> bool:
 
 def main() -> int:
     """Command line; exit status 2 where the machine lacks something."""
+    # So that what is half built goes with the process, and the programs that build it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     steps: list[tuple[str, Callable[[], Path | None]]] = [
         ("Debian packages", install_packages),
         ("node image", node_image),
         ("application image", application_image),
+        ("the same, again", layers_of_two_builds),
     ]
     for name, step in steps:
         started = time.monotonic()

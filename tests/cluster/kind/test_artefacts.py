@@ -1,12 +1,10 @@
-"""What lies in the cache, and that nothing is started where it could reach beyond the machine."""
+"""What lies in the cache: made once, by content, and whole."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.kind import isolation
 from tests.cluster.kind.artefacts import digest, made
-from tests.cluster.kind.isolation import NotIsolatedError, assert_isolated
 
 
 @pytest.fixture(autouse=True)
@@ -57,12 +55,3 @@ def test_old_versions_are_forgotten(cache: Path) -> None:
     for version in "abcd":
         made("thing.tar", [version], lambda path: path.write_text("made") and None)
     assert len(list(cache.rglob("thing.tar"))) == 2
-
-
-def test_a_cluster_is_refused_outside_of_a_namespace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(isolation.MARK, raising=False)
-    with pytest.raises(NotIsolatedError, match="make e2e-kind"):
-        assert_isolated()
-    monkeypatch.setenv(isolation.MARK, isolation.network_namespace())
-    with pytest.raises(NotIsolatedError, match="make e2e-kind"):
-        assert_isolated()
