@@ -9,7 +9,7 @@ pkg/scheduler/framework/plugins/{nodeaffinity,tainttoleration,nodeunschedulable}
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from extender.wire import Node, SelectorTerm, WatchedPodSpec
 
@@ -130,16 +130,26 @@ def place_of(node: Node, model: str) -> Place:
     return Place(node.metadata.name, model, labels, tuple(taints))
 
 
+ANYWHERE = Constraint()
+
+
 def constraint_of(spec: WatchedPodSpec) -> Constraint:
     """Where the pod may run: its node selector, required node affinity and tolerations."""
+    tolerations = tuple(
+        Toleration(given.key, given.operator, given.value, given.effect) for given in spec.tolerations or ()
+    )
+    return replace(selection_of(spec), tolerations=tolerations)
+
+
+def selection_of(spec: WatchedPodSpec) -> Constraint:
+    """Which nodes the pod selects: its node selector and required node affinity, whatever it tolerates."""
+    if not spec.node_selector and spec.affinity is None:
+        return ANYWHERE
     selector = [Requirement(key, "In", (value,)) for key, value in sorted((spec.node_selector or {}).items())]
     any_of = None
     if spec.affinity and spec.affinity.node_affinity and spec.affinity.node_affinity.required:
         any_of = tuple(_group_of(term) for term in spec.affinity.node_affinity.required.node_selector_terms)
-    tolerations = tuple(
-        Toleration(given.key, given.operator, given.value, given.effect) for given in spec.tolerations or ()
-    )
-    return Constraint(frozenset(), tuple(selector), any_of, tolerations)
+    return Constraint(required=tuple(selector), any_of=any_of)
 
 
 def _group_of(term: SelectorTerm) -> tuple[Requirement, ...]:

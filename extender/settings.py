@@ -37,6 +37,12 @@ class Settings(BaseSettings):
         default="least-allocated",
         description="heuristic that answers when the policy fails; fgd takes the typical pods of the policy file",
     )
+    typical_pods: Literal["recent", "policy"] = Field(
+        default="recent",
+        description="what the policy takes for the workload's typical pods: recent (estimated from the pods of the "
+        "cluster that were created last, as soon as there are 200) or policy (those of the workload that the file was "
+        "trained on)",
+    )
     scoring: Annotated[ScoringProfile, NoDecode] = Field(
         default_factory=ScoringProfile,
         description="how kube-scheduler's own scorings are configured where they serve as a rule, in JSON: "

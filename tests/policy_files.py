@@ -11,7 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from extender.features import SCHEMA_VERSION, feature_names
-from extender.policies.onnx import PolicyMetadata, TypicalPodRecord
+from extender.policies.onnx import PolicyMetadata
+from extender.typical import TypicalPodRecord
 
 RESOURCES = ("cpu", "memory", "gpu")
 FEATURES = len(feature_names(RESOURCES))

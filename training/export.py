@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from extender.features import SCHEMA_VERSION, feature_names
 from extender.fragmentation import TypicalPods
-from extender.policies.onnx import INPUT, MAX_BYTES, OUTPUT, OnnxPolicy, PolicyMetadata, TypicalPodRecord
+from extender.policies.onnx import INPUT, MAX_BYTES, OUTPUT, OnnxPolicy, PolicyMetadata
+from extender.typical import TypicalPodRecord
 from extender.valuation import COLUMNS
 from training.value_network import ValueNetwork
 

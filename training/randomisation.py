@@ -12,10 +12,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from extender.typical import AT_MOST
 from training.rewards import RewardWeights
 from training.service_levels import SERVICE_LEVELS
 from training.simulator.episodes import DEVICE_SLOTS, Sizes
-from training.workloads.base import TYPICAL_AT_MOST, NothingFitsError, Population, Workload
+from training.workloads.base import NothingFitsError, Population, Workload
 from training.workloads.recipe import RemixArguments
 from training.workloads.remix import remix
 from training.workloads.selection import WorkloadArguments, draw
@@ -151,4 +152,4 @@ def _sizes(arguments: EnvArguments, population: Population) -> Sizes:
 
 def _distinct(rows: np.ndarray) -> int:
     """How many of them typical pods can have."""
-    return min(len(np.unique(rows, axis=0)), TYPICAL_AT_MOST)
+    return min(len(np.unique(rows, axis=0)), AT_MOST)

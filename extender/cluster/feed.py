@@ -12,8 +12,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from extender.admission import Place, constraint_of, place_of
+from extender.admission import ANYWHERE, Constraint, Place, constraint_of, place_of, selection_of
 from extender.cluster.assume import Assumptions
+from extender.cluster.recent import RecentPods
 from extender.cluster.requests import (
     RequestError,
     bound_pod_request,
@@ -54,7 +55,8 @@ class PodSeen(NamedTuple):
     """A pod is on a node (`node`, `request`), or takes nothing yet or any more (`node` is empty).
 
     `ended`: it will never take anything again. `created`, `began`: when it was created and when it started to run, Unix
-    seconds, 0.0 where that is not known or not yet. `waiting`: kube-scheduler found no room for it.
+    seconds, 0.0 where that is not known or not yet. `waiting`: kube-scheduler found no room for it. `selects`: which
+    nodes it may run on, of a pod that is on one.
     """
 
     uid: str
@@ -66,6 +68,7 @@ class PodSeen(NamedTuple):
     created: float = 0.0
     began: float = 0.0
     waiting: WaitingPod | None = None
+    selects: Constraint = ANYWHERE
 
 
 class Gone(NamedTuple):
@@ -113,7 +116,8 @@ def seen_pod(pod: WatchedPod, resources: Sequence[str], listed: bool) -> PodSeen
         waiting = None if ended else _waiting(pod, uid, resources)
         return PodSeen(uid, "", None, ended, version, listed, waiting=waiting)
     created, began = _unix(pod.metadata.creation_timestamp), _unix(pod.status.start_time)
-    return PodSeen(uid, node, bound_pod_request(pod, resources), False, version, listed, created, began)
+    request, selects = bound_pod_request(pod, resources), selection_of(pod.spec)
+    return PodSeen(uid, node, request, False, version, listed, created, began, selects=selects)
 
 
 def _waiting(pod: WatchedPod, uid: str, resources: Sequence[str]) -> WaitingPod | None:
@@ -153,7 +157,9 @@ class ClusterFeed:
         assumptions: Assumptions,
         reservations: Reservations | None = None,
         outcomes: Outcomes | None = None,
+        recent_pods: RecentPods | None = None,
     ) -> None:
+        self._recent_pods = recent_pods
         self._state = state
         self._assumptions = assumptions
         self._reservations = reservations
@@ -177,6 +183,8 @@ class ClusterFeed:
                         self._state.put_node(event.name, event.allocatable, event.devices, event.model)
                         if self._reservations is not None:
                             self._reservations.node_seen(event.place)
+                        if self._recent_pods is not None:
+                            self._recent_pods.node_seen(event.place.labels, event.model)
                 case Gone():
                     self._gone(event)
                 case Listed():
@@ -189,6 +197,8 @@ class ClusterFeed:
         if event.request is not None:
             self._assumptions.settle(event.uid, event.node)
             self._state.put_pod(event.uid, event.node, event.request, began=event.began)
+            if self._recent_pods is not None:
+                self._recent_pods.pod_seen(event.uid, event.created, event.request, event.selects)
             if self._outcomes is not None:
                 self._outcomes.pod_on(event.uid, event.node, event.created, event.began)
         elif event.ended:

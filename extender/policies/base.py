@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extender.placement import Candidates, IntArray, NodeArrays, PodRequest
+from extender.typical import Records
 
 if TYPE_CHECKING:
     from extender.policies.onnx import Described
@@ -33,14 +34,18 @@ class Policy(Protocol):
 
 
 @runtime_checkable
-class ModelAware(Policy, Protocol):
-    """A policy that knows GPU models by name, and has to be told what the numbers in `NodeArrays.model` stand for."""
+class WorkloadAware(Policy, Protocol):
+    """A policy that values nodes by what the workload's typical pods could still do there.
 
-    def for_models(self, models: Sequence[str]) -> Policy:
-        """The same policy for nodes with these models.
+    It knows GPU models by name, and has to be told what the numbers in `NodeArrays.model` stand for.
+    """
+
+    def for_workload(self, models: Sequence[str], recent: Records = ()) -> Policy:
+        """The same policy for nodes with these models and pods like these.
 
         Args:
             models: names, in the order of the numbers; the empty name stands for a model that is not known.
+            recent: the typical pods; none: those that it brings.
         """
         ...
 
@@ -88,8 +93,8 @@ class Rater(Protocol):
         """What a policy file was told of some of the candidates that it has just rated; None from a rule."""
         ...
 
-    def for_models(self, models: Sequence[str]) -> "Rater":
-        """The same for nodes with these GPU models; see `ModelAware`."""
+    def for_workload(self, models: Sequence[str], recent: Records = ()) -> "Rater":
+        """The same for nodes with these GPU models and pods like these; see `WorkloadAware`."""
         ...
 
 

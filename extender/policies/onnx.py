@@ -22,6 +22,7 @@ from extender.placement import GPU, Candidates, NodeArrays, PodRequest
 from extender.policies.base import PolicyError, ScoreArray
 from extender.policies.operators import check_operators
 from extender.policies.worker import DeadlineError, Worker
+from extender.typical import Records, typical_arrays
 from extender.valuation import COLUMNS, WorkloadProfile, valuation_columns, workload_profile
 
 INPUT, OUTPUT = "candidates", "scores"
@@ -29,17 +30,6 @@ FIRST_RESOURCES = ("cpu", "memory", "gpu")  # the columns that `placement` knows
 MAX_BYTES = 1024 * 1024
 WARM_UP_ROWS = (1, 2, 500)
 WARM_UP_SECONDS = 5.0  # a policy that takes longer would never score a pod in time
-ANY_MODEL = ("",)
-
-
-class TypicalPodRecord(msgspec.Struct, frozen=True):
-    """One typical pod, as the metadata of a policy file hold it; `gpu_models` is empty where any will do."""
-
-    cpu_milli: int
-    gpu_count: int
-    gpu_milli: int
-    share: float
-    gpu_models: tuple[str, ...] = ()
 
 
 class PolicyMetadata(msgspec.Struct, frozen=True):
@@ -61,7 +51,7 @@ class PolicyMetadata(msgspec.Struct, frozen=True):
     schema_version: int
     feature_names: tuple[str, ...]
     resources: tuple[str, ...]
-    typical_pods: tuple[TypicalPodRecord, ...]
+    typical_pods: Records
     algorithm: str
     config_digest: str
     code_version: str
@@ -89,25 +79,6 @@ class PolicyMetadata(msgspec.Struct, frozen=True):
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise PolicyError(f"metadata cannot be read: {error}") from error
 
-    def typical(self, models: Sequence[str] = ANY_MODEL) -> TypicalPods:
-        """The typical pods as arrays.
-
-        Args:
-            models: the GPU models of the cluster in the order of their numbers; the empty name stands for nodes whose
-                model is not known, which are taken to suit every pod.
-        """
-        records = self.typical_pods
-        admits = [
-            [not record.gpu_models or not model or model in record.gpu_models for model in models] for record in records
-        ]
-        return TypicalPods(
-            np.array([record.cpu_milli for record in records], np.int64),
-            np.array([record.gpu_count for record in records], np.int64),
-            np.array([record.gpu_milli for record in records], np.int64),
-            np.array([record.share for record in records], np.float64),
-            np.array(admits, np.bool_).reshape(len(records), len(models)),
-        )
-
 
 class OnnxPolicy:
     """A trained policy.
@@ -118,7 +89,7 @@ class OnnxPolicy:
         digest: SHA-256 of the file.
         metadata: what the file says about itself.
         tables: the workload's typical pods, which the fragmentation features are measured against; until
-            `for_models` names the GPU models, for nodes of which none is known.
+            `for_workload` names the GPU models, for nodes of which none is known.
         weighs: whether its inputs are the columns of `valuation`, else they are those of `features`.
     """
 
@@ -144,7 +115,7 @@ class OnnxPolicy:
         except PolicyError as error:
             raise PolicyError(f"{name}: {error}") from error
         self.weighs = self.metadata.feature_names == COLUMNS
-        self._know(self.metadata.typical())
+        self._know(typical_arrays(self.metadata.typical_pods))
         for rows in WARM_UP_ROWS:
             self._warm_up(rows)
 
@@ -153,10 +124,10 @@ class OnnxPolicy:
         """Names of the resources, in the order of the node arrays."""
         return self.metadata.resources
 
-    def for_models(self, models: Sequence[str]) -> "OnnxPolicy":
-        """The same policy, with the same session, for nodes with these GPU models; see `base.ModelAware`."""
+    def for_workload(self, models: Sequence[str], recent: Records = ()) -> "OnnxPolicy":
+        """The same policy, with the same session, for these GPU models and typical pods; see `base.WorkloadAware`."""
         bound = copy.copy(self)
-        bound._know(self.metadata.typical(models))
+        bound._know(typical_arrays(recent or self.metadata.typical_pods, models))
         return bound
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from extender.placement import Candidates, IntArray, NodeArrays, PodRequest, list_candidates, shares_device
-from extender.policies.base import ModelAware, NodeView, Policy, Rater, Scored
+from extender.policies.base import NodeView, Policy, Rater, Scored, WorkloadAware
 from extender.policies.kept import KeptInputs, UnpreparedError
 from extender.policies.onnx import Described, OnnxPolicy, score_in_time
 from extender.policies.worker import Worker
+from extender.typical import Records
 
 
 class DirectRater:
@@ -34,9 +35,10 @@ class DirectRater:
         """See `base.Rater`."""
         return None
 
-    def for_models(self, models: Sequence[str]) -> "DirectRater":
+    def for_workload(self, models: Sequence[str], recent: Records = ()) -> "DirectRater":
         """See `base.Rater`."""
-        return DirectRater(self._policy.for_models(models)) if isinstance(self._policy, ModelAware) else self
+        policy = self._policy
+        return DirectRater(policy.for_workload(models, recent)) if isinstance(policy, WorkloadAware) else self
 
 
 class FileRater:
@@ -67,9 +69,9 @@ class FileRater:
         """See `base.Rater`."""
         return Described(self._policy, self._inputs.told_of(chosen))
 
-    def for_models(self, models: Sequence[str]) -> "FileRater":
+    def for_workload(self, models: Sequence[str], recent: Records = ()) -> "FileRater":
         """See `base.Rater`."""
-        return FileRater(self._policy.for_models(models), self._worker)
+        return FileRater(self._policy.for_workload(models, recent), self._worker)
 
 
 def rater_of(policy: Policy, worker: Worker) -> Rater:

@@ -7,9 +7,10 @@ from extender.cluster.requests import BASE_RESOURCES
 from extender.policies.base import Policy, PolicyError
 from extender.policies.bundled import policy_path
 from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS, Heuristic
-from extender.policies.onnx import ANY_MODEL, OnnxPolicy, PolicyMetadata, load_policy
+from extender.policies.onnx import OnnxPolicy, load_policy
 from extender.profile import DEFAULT_WEIGHTS, ScoringProfile, weights_of
 from extender.settings import HEURISTIC_PREFIX
+from extender.typical import ANY_MODEL, Records, typical_arrays
 
 
 class ServedPolicy(NamedTuple):
@@ -31,13 +32,13 @@ class ServedPolicy(NamedTuple):
 class FittedHeuristic(Heuristic):
     """A rule that needs typical pods, with those of a policy file."""
 
-    def __init__(self, name: str, metadata: PolicyMetadata, models: Sequence[str] = ANY_MODEL) -> None:
-        super().__init__(name, metadata.typical(models))
-        self._metadata = metadata
+    def __init__(self, name: str, known: Records, models: Sequence[str] = ANY_MODEL) -> None:
+        super().__init__(name, typical_arrays(known, models))
+        self._known = known
 
-    def for_models(self, models: Sequence[str]) -> "FittedHeuristic":
-        """The same rule for nodes with these GPU models; see `base.ModelAware`."""
-        return FittedHeuristic(self.name, self._metadata, models)
+    def for_workload(self, models: Sequence[str], recent: Records = ()) -> "FittedHeuristic":
+        """The same rule for nodes with these GPU models and pods like these; see `base.WorkloadAware`."""
+        return FittedHeuristic(self.name, recent or self._known, models)
 
 
 def choose_policy(setting: str, profile: ScoringProfile | None = None) -> ServedPolicy:
@@ -70,7 +71,7 @@ def choose_heuristic(name: str, served: Policy | None = None, profile: ScoringPr
     """
     if name in NEEDS_TYPICAL_PODS:
         if isinstance(served, OnnxPolicy) and served.metadata.typical_pods:
-            return FittedHeuristic(name, served.metadata)
+            return FittedHeuristic(name, served.metadata.typical_pods)
         raise PolicyError(
             f"the heuristic {name!r} needs the workload's typical pods: expected a policy file that has some"
         )

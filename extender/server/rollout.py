@@ -172,10 +172,10 @@ class Rollout:
                 f"{', '.join(self._scorer.resources)}: restart to change that"
             )
         worker = Worker("examine")
-        bound = loaded.for_models(self._scorer.models)
+        bound = loaded.for_workload(self._scorer.models, self._scorer.recent)
         in_service = self._served.policy
         if isinstance(in_service, OnnxPolicy):
-            in_service = in_service.for_models(self._scorer.models)
+            in_service = in_service.for_workload(self._scorer.models, self._scorer.recent)
         same, compared = 0, 0
         try:
             for pod, rows in asked:

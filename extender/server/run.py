@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed, Event, Kind, Listed, PodSeen
 from extender.cluster.file_source import decode_file
+from extender.cluster.recent import RecentPods
 from extender.cluster.reflector import NODES, PODS, ListWatch
 from extender.cluster.state import ClusterState
 from extender.decision import Rung, Step
@@ -114,7 +115,8 @@ class Extender:
                 self._state, rule, settings.scheduler_name, settings.reservation_file, self._metrics
             )
         reservations = self._keeper.reservations if self._keeper is not None else None
-        self._feed = ClusterFeed(self._state, self._assumptions, reservations, outcomes)
+        recent_pods = RecentPods() if settings.typical_pods == "recent" else None
+        self._feed = ClusterFeed(self._state, self._assumptions, reservations, outcomes, recent_pods)
         self._scorer = Scorer(
             self._state,
             self._assumptions,
@@ -127,6 +129,7 @@ class Extender:
             self._is_stale,
             outcomes,
             steers(settings.mode, settings.canary_percent),
+            recent_pods,
         )
         file = None if settings.policy.startswith(HEURISTIC_PREFIX) else policy_path(settings.policy)
         self._rollout = Rollout(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from extender import decision
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed
+from extender.cluster.recent import RecentPods
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
 from extender.decision import NO_RANKING, Deadline, Decision, FailureKind, Rung, Step
 from extender.features_digest import class_name, features_digest
@@ -26,6 +27,7 @@ from extender.telemetry.logs import about_pod
 from extender.telemetry.metrics import Metrics
 from extender.telemetry.outcomes import Outcomes
 from extender.telemetry.tracing import current_span
+from extender.typical import Records
 
 SAMPLED = 32  # pods that another policy is tried on before it takes over
 SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
@@ -81,6 +83,7 @@ class Scorer:
         is_stale: Callable[[], bool],
         outcomes: Outcomes | None = None,
         steers: Callable[[str], bool] = lambda uid: True,
+        recent_pods: RecentPods | None = None,
     ) -> None:
         """Begin to answer.
 
@@ -96,6 +99,7 @@ class Scorer:
             is_stale: whether what is known of the cluster is too old to steer by.
             outcomes: what follows the pods that were decided on, if anything.
             steers: whether kube-scheduler is told the answer for the pod with this uid, or it is only recorded.
+            recent_pods: from which typical pods are estimated; None: policies keep to those that they bring.
         """
         self._outcomes = outcomes
         self.policy_digest = policy_digest
@@ -105,6 +109,8 @@ class Scorer:
         self._feed = feed
         self._ladder = tuple(ladder)
         self._models: tuple[str, ...] = ()  # those that the policies in `_bound` know
+        self._recent: Records = ()  # the same of typical pods
+        self._recent_pods = recent_pods
         self._bound = self._ladder
         self._metrics = metrics
         self._decision_log = decision_log
@@ -132,6 +138,11 @@ class Scorer:
     def models(self) -> tuple[str, ...]:
         """Names of the GPU models, by their numbers."""
         return self._state.models
+
+    @property
+    def recent(self) -> Records:
+        """The typical pods as recent pods show them; none where policies keep to their own."""
+        return self._recent_pods.records if self._recent_pods is not None else ()
 
     def serve(self, ladder: Sequence[Step], policy_digest: str) -> None:
         """Answer by these policies from the next request on."""
@@ -202,7 +213,7 @@ class Scorer:
 
     def _decide(self, request: PodRequest, rows: IntArray, deadline: Deadline) -> Decision:
         try:
-            return decision.decide(self._state, self._ladder_for_models(), request, rows, deadline)
+            return decision.decide(self._state, self._ladder_for_workload(), request, rows, deadline)
         except Exception:  # a mistake of ours must not keep a pod from being scheduled
             log.exception("no opinion on a pod, because of an error in the extender")
             return Decision(NO_RANKING, Rung.NEUTRAL, 0, ())
@@ -225,11 +236,18 @@ class Scorer:
         self._metrics.filtered_nodes.inc(len(lacking))
         return {names[at]: decision.describe_lack(self._state, request, int(rows[at])) for at in lacking}
 
-    def _ladder_for_models(self) -> Sequence[Step]:
-        """The policies, for the GPU models that have been seen by now; a new model is rare, and costs a millisecond."""
-        if self._models is not self._state.models:
-            self._models = self._state.models
-            self._bound = tuple(step._replace(rater=step.rater.for_models(self._models)) for step in self._ladder)
+    def _ladder_for_workload(self) -> Sequence[Step]:
+        """The policies, for the GPU models and typical pods that have been seen by now.
+
+        Another model, or another workload, is rare; it costs a millisecond, and nodes have to be described anew.
+        """
+        models, recent = self._state.models, self.recent
+        if models is not self._models or recent is not self._recent:
+            if recent is not self._recent:
+                log.info("typical pods estimated anew: %d shapes", len(recent))
+                self._metrics.typical_estimates.inc()
+            self._models, self._recent = models, recent
+            self._bound = tuple(step._replace(rater=step.rater.for_workload(models, recent)) for step in self._ladder)
         return self._bound
 
     def _make_way(self, uid: str) -> None:

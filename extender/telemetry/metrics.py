@@ -93,6 +93,11 @@ class Metrics:
         self.assumed = Gauge("stowage_assumed_pods", "Pods counted by assumption now.", registry=registry)
         self.nodes = Gauge("stowage_nodes", "Nodes in the state.", registry=registry)
         self.pods = Gauge("stowage_pods", "Pods on nodes in the state.", registry=registry)
+        self.typical_estimates = Counter(
+            "stowage_typical_pods_estimates_total",
+            "Times that other typical pods were estimated from recent pods.",
+            registry=registry,
+        )
         self.policy_info = Gauge(
             "stowage_policy_info", "1 for the policy that is served.", ["name", "digest"], registry=registry
         )

@@ -11,14 +11,13 @@ import numpy as np
 
 from extender.fragmentation import TypicalPods
 from extender.placement import CPU, GPU, WHOLE_DEVICE_MILLI, BoolArray, IntArray
+from extender.typical import AT_MOST, COVERAGE
 from training.workloads.arrivals import ArrivalProcess, FloatArray, Rhythm, arrival_pattern, resample
 from training.workloads.estimates import DurationKnowledge, estimated_durations
 
 BASE_RESOURCES = ("cpu", "memory", "gpu")
 CPU_AND_MEMORY = 2
 RESOURCES_AT_MOST = 16
-TYPICAL_COVERAGE = 0.95
-TYPICAL_AT_MOST = 48
 
 
 class NothingFitsError(ValueError):
@@ -252,7 +251,7 @@ def shape_classes(gpu_count: IntArray, gpu_milli: IntArray) -> IntArray:
     return np.select(conditions, [0, 3, 1], default=2).astype(np.int64)
 
 
-def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = TYPICAL_AT_MOST) -> TypicalPods:
+def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = AT_MOST) -> TypicalPods:
     """The most frequent shapes that together make up 95 % of the pods, most frequent first until then.
 
     Source: the rule of the FGD paper's simulator; shapes are told apart by CPU, GPU and GPU models only.
@@ -270,7 +269,7 @@ def typical_pods(shapes: PodShapes, shape: IntArray, at_most: int = TYPICAL_AT_M
     np.minimum.at(first, alike.reshape(-1), first_pod)  # of equally frequent ones the first to arrive comes first
     order = np.lexsort((first, -counts))
     covered = np.cumsum(counts[order])
-    taken = order[: min(int(np.searchsorted(covered, TYPICAL_COVERAGE * len(shape))) + 1, at_most)]
+    taken = order[: min(int(np.searchsorted(covered, COVERAGE * len(shape))) + 1, at_most)]
     cpu, gpu_count, gpu_milli, *models = distinct[taken].T.copy()
     return TypicalPods(
         cpu, gpu_count, gpu_milli, counts[taken] / counts[taken].sum(), np.stack(models, axis=1).astype(np.bool_)

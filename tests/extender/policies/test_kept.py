@@ -70,7 +70,7 @@ def test_inputs_are_as_if_they_were_made_anew(policy: OnnxPolicy, data: st.DataO
     state = ClusterState(RESOURCES)
     for number in generator.permutation(nodes).tolist():
         put_node(state, number, int(generator.choice([0, 1, 2, 8])), int(generator.choice([4, 32])))
-    models, bound = state.models, policy.for_models(state.models)
+    models, bound = state.models, policy.for_workload(state.models)
     kept = KeptInputs(bound)
     for step in range(data.draw(st.integers(1, 12))):
         for _ in range(data.draw(st.sampled_from([0, 1, 2, 40]))):
@@ -85,7 +85,7 @@ def test_inputs_are_as_if_they_were_made_anew(policy: OnnxPolicy, data: st.DataO
             else:
                 state.put_pod(f"p{step}-{generator.integers(2**60)}", f"n{number}", pod)
         if state.models is not models:
-            models, bound = state.models, policy.for_models(state.models)
+            models, bound = state.models, policy.for_workload(state.models)
             kept = KeptInputs(bound)
         known = state.node_names()
         names = [known[at] for at in generator.permutation(len(known))[: generator.integers(len(known) + 1)]]
@@ -96,7 +96,7 @@ def test_what_was_described_before_time_ran_out_is_there_for_the_next_try() -> N
     state = ClusterState(RESOURCES)
     for number in range(1500):
         put_node(state, number, 2, 32)
-    kept, rows = KeptInputs(WEIGHING.for_models(state.models)), np.arange(1500)
+    kept, rows = KeptInputs(WEIGHING.for_workload(state.models)), np.arange(1500)
     view = NodeView(state.nodes, state.generation)
     tries = 0
     while True:
@@ -116,7 +116,7 @@ def test_what_is_kept_is_limited() -> None:
     state = ClusterState(RESOURCES)
     for number in range(5000):
         put_node(state, number, 2, 32)
-    kept, rows = KeptInputs(WEIGHING.for_models(state.models)), np.arange(0, 5000, 50)
+    kept, rows = KeptInputs(WEIGHING.for_workload(state.models)), np.arange(0, 5000, 50)
     view = NodeView(state.nodes, state.generation)
     for cpu in range(1, 60):
         kept.look(view, request(cpu), rows, float("inf"))

@@ -11,7 +11,8 @@ from extender.features import SCHEMA_VERSION, feature_names, placement_features
 from extender.fragmentation import fragmentation_tables
 from extender.placement import list_candidates
 from extender.policies.base import PolicyError
-from extender.policies.onnx import MAX_BYTES, OnnxPolicy, PolicyMetadata, TypicalPodRecord, load_policy
+from extender.policies.onnx import MAX_BYTES, OnnxPolicy, PolicyMetadata, load_policy
+from extender.typical import TypicalPodRecord, typical_arrays
 from tests.clusters import clusters, pods
 from tests.policy_files import FEATURES, RESOURCES, metadata_of, policy_file
 
@@ -34,7 +35,9 @@ def test_scores_are_of_the_features_measured_with_the_files_own_typical_pods(nod
     weights = np.random.default_rng(0).random(FEATURES, np.float32)
     policy = OnnxPolicy("weighted", policy_file(weights))
     candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
-    features = placement_features(nodes, pod, candidates, fragmentation_tables(policy.metadata.typical()))
+    features = placement_features(
+        nodes, pod, candidates, fragmentation_tables(typical_arrays(policy.metadata.typical_pods))
+    )
     np.testing.assert_allclose(policy.scores(nodes, pod, candidates), features @ weights, atol=1e-4)
 
 
@@ -45,7 +48,7 @@ def test_metadata_come_back_as_they_were_written():
 
 
 def test_typical_pods_come_as_arrays_in_the_files_order():
-    typical = metadata_of().typical()
+    typical = typical_arrays(metadata_of().typical_pods)
     assert typical.cpu.tolist() == [4000, 2000]
     assert typical.gpu_count.tolist() == [1, 0]
     assert typical.gpu_milli.tolist() == [500, 0]
@@ -55,7 +58,7 @@ def test_typical_pods_come_as_arrays_in_the_files_order():
 def typical_on(*models: str) -> list[list[bool]]:
     """Which of these GPU models admit each of three typical pods: one for any, one for A100, one for A100 or T4."""
     records = tuple(TypicalPodRecord(1000, 1, 500, 1 / 3, gpu_models) for gpu_models in ((), ("A100",), ("A100", "T4")))
-    admits: list[list[bool]] = metadata_of(typical_pods=records).typical(models).admits.tolist()
+    admits: list[list[bool]] = typical_arrays(records, models).admits.tolist()
     return admits
 
 
@@ -74,25 +77,25 @@ def test_a_policy_told_of_the_gpu_models_measures_typical_pods_against_them(node
     policy = OnnxPolicy("weighted", policy_file(np.random.default_rng(0).random(FEATURES), properties=properties))
     models = ("", "T4", "A100")
     candidates = list_candidates(nodes, pod, np.arange(len(nodes.allocatable)), PLENTY)
-    tables = fragmentation_tables(policy.metadata.typical(models))
+    tables = fragmentation_tables(typical_arrays(policy.metadata.typical_pods, models))
     wanted = policy.score_features(placement_features(nodes, pod, candidates, tables))
-    np.testing.assert_array_equal(policy.for_models(models).scores(nodes, pod, candidates), wanted)
+    np.testing.assert_array_equal(policy.for_workload(models).scores(nodes, pod, candidates), wanted)
 
 
 def test_telling_a_policy_of_gpu_models_leaves_it_as_it_was():
     policy = OnnxPolicy("sum", policy_file())
-    bound = policy.for_models(("", "T4"))
+    bound = policy.for_workload(("", "T4"))
     assert (policy.tables.served.shape[0], bound.tables.served.shape[0]) == (1, 2)
     assert (bound.name, bound.digest) == (policy.name, policy.digest)
 
 
 def test_without_named_gpu_models_every_typical_pod_is_admitted():
     records = (TypicalPodRecord(1000, 1, 500, 1.0, ("A100",)),)
-    assert metadata_of(typical_pods=records).typical().admits.tolist() == [[True]]
+    assert typical_arrays(records).admits.tolist() == [[True]]
 
 
 def test_a_policy_without_typical_pods_still_knows_the_number_of_gpu_models():
-    assert metadata_of(typical_pods=()).typical(("", "T4")).admits.shape == (0, 2)
+    assert typical_arrays((), ("", "T4")).admits.shape == (0, 2)
 
 
 def test_metadata_written_before_gpu_models_were_recorded_can_be_read():

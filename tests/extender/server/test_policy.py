@@ -7,10 +7,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from extender.placement import Candidates
-from extender.policies.base import ModelAware, PolicyError
+from extender.policies.base import PolicyError, WorkloadAware
 from extender.policies.heuristics import Heuristic
-from extender.policies.onnx import OnnxPolicy, TypicalPodRecord
+from extender.policies.onnx import OnnxPolicy
 from extender.server.policy import choose_heuristic, choose_policy
+from extender.typical import TypicalPodRecord, typical_arrays
 from tests.clusters import GIB, Node, cluster_of, pod_of
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import serve
@@ -44,10 +45,10 @@ def test_fgd_takes_the_typical_pods_of_the_policy_file_for_the_clusters_gpu_mode
     pod, everywhere = pod_of(1000, 0, 1, 500), Candidates(np.arange(2), np.zeros(2, np.int64))
 
     fallback = choose_heuristic("fgd", served)
-    assert isinstance(fallback, ModelAware)
-    scores = fallback.for_models(("", "T4", "A100")).scores(nodes, pod, everywhere)
+    assert isinstance(fallback, WorkloadAware)
+    scores = fallback.for_workload(("", "T4", "A100")).scores(nodes, pod, everywhere)
 
-    typical = served.metadata.typical(("", "T4", "A100"))
+    typical = typical_arrays(served.metadata.typical_pods, ("", "T4", "A100"))
     assert scores.tolist() == Heuristic("fgd", typical).scores(nodes, pod, everywhere).tolist()
     assert scores[0] != scores[1]  # breaking a whole device matters on an A100 only, where whole ones are wanted
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from extender.admission import ANYWHERE
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed, Kind, Listed
+from extender.cluster.recent import PODS_AT_LEAST, RecentPods
 from extender.cluster.state import ClusterState
 from extender.decision import Rung, Step
 from extender.placement import Candidates, NodeArrays, PodRequest
@@ -17,6 +19,7 @@ from extender.policies.raters import DirectRater
 from extender.server.rollout import steers
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry.metrics import Metrics
+from extender.typical import Records, TypicalPodRecord
 from tests.extender.objects import request
 
 POD = PodIdentity("default", "p", "uid-p")
@@ -46,6 +49,7 @@ class Bench:
         self.metrics = Metrics(CollectorRegistry())
         self.assumptions = Assumptions(self.state, 30.0, lambda: self.now, lambda outcome: None)
         self.feed = ClusterFeed(self.state, self.assumptions)
+        self.recent = RecentPods()
         self.stale = False
         breaker = Breaker(5, 10.0, lambda: self.now)
         ladder = (Step(Rung.POLICY, DirectRater(policy), breaker), Step(Rung.HEURISTIC, DirectRater(fallback)))
@@ -60,6 +64,7 @@ class Bench:
             10.0,
             lambda: self.stale,
             steers=steers(mode, 50.0),
+            recent_pods=self.recent,
         )
         for name in ("a", "b"):
             self.state.put_node(name, np.array([8000, 64, 1000]), 1)
@@ -205,7 +210,7 @@ class Preferring:
     def __init__(self, models: Sequence[str] = ()) -> None:
         self.models = models
 
-    def for_models(self, models: Sequence[str]) -> "Preferring":
+    def for_workload(self, models: Sequence[str], recent: Records = ()) -> "Preferring":
         return Preferring(models)
 
     def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
@@ -219,3 +224,31 @@ def test_a_policy_is_told_of_the_gpu_models_as_they_appear() -> None:
     assert given.ask(POD, request(1000)) == ["b", "a"]
     given.state.put_node("a", np.array([8000, 64, 1000]), 1, "A100")
     assert given.ask(POD, request(1000)) == ["a", "b"]
+
+
+class Remembering:
+    """A policy that remembers which typical pods it was told of."""
+
+    name = "remembering"
+
+    def __init__(self, told: list[Records]) -> None:
+        self.told = told
+
+    def for_workload(self, models: Sequence[str], recent: Records = ()) -> "Remembering":
+        self.told.append(recent)
+        return self
+
+    def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
+        return np.zeros(len(candidates.rows))
+
+
+def test_a_policy_is_told_of_the_typical_pods_once_there_are_enough() -> None:
+    told: list[Records] = []
+    given = bench(Remembering(told))
+    given.ask(POD, request(1000))
+    for number in range(PODS_AT_LEAST):
+        given.recent.pod_seen(f"uid-{number}", 0.0, request(500), ANYWHERE)
+    given.ask(POD, request(1000))
+    given.ask(OTHER, request(1000))
+    assert told == [(), (TypicalPodRecord(500, 0, 0, 1.0),)]
+    assert given.sample("stowage_typical_pods_estimates_total") == 1

@@ -10,7 +10,8 @@ from extender.cluster.state import ClusterState
 from extender.features import feature_count, placement_features
 from extender.fragmentation import fragmentation_tables
 from extender.placement import Candidates, list_candidates
-from extender.policies.onnx import OnnxPolicy, TypicalPodRecord
+from extender.policies.onnx import OnnxPolicy
+from extender.typical import TypicalPodRecord, typical_arrays
 from tests.clusters import typical_pods
 from tests.policy_files import metadata_of, policy_file
 from tests.training.simulator.played import until
@@ -68,7 +69,7 @@ def test_the_extender_describes_nodes_whose_models_it_reads_from_labels_as_the_s
     state.arrays.requested[rows], state.arrays.nonzero[rows] = nodes.requested, nodes.nonzero
     state.arrays.device_free[rows] = nodes.device_free[:, :slots]
 
-    tables = fragmentation_tables(policy.metadata.typical(workload.models))
+    tables = fragmentation_tables(typical_arrays(policy.metadata.typical_pods, workload.models))
     after = np.empty(nodes.device_free.shape[1], np.int64)
     for shape in range(len(workload.shapes)):
         pod = int(np.flatnonzero(workload.shape == shape)[0])
@@ -77,5 +78,5 @@ def test_the_extender_describes_nodes_whose_models_it_reads_from_labels_as_the_s
         there = Candidates(rows[candidates.rows], candidates.devices)
         described = np.full((len(candidates.rows), feature_count(len(workload.resources))), np.nan, np.float32)
         _describe_each(episode, pod, *candidates, tables, after, described)
-        served = placement_features(state.nodes, request, there, policy.for_models(state.models).tables)
+        served = placement_features(state.nodes, request, there, policy.for_workload(state.models).tables)
         np.testing.assert_array_equal(served, described)

@@ -15,6 +15,7 @@ from extender.features import feature_names, placement_features
 from extender.fragmentation import fragmentation_tables
 from extender.placement import ANY_DEVICE, Candidates, list_candidates
 from extender.policies.onnx import OnnxPolicy
+from extender.typical import typical_arrays
 from tests.clusters import GIB, Node, clusters, pods
 from tests.policy_files import policy_file
 from tests.training.small_workloads import Pod, workload_of, workloads
@@ -162,7 +163,7 @@ def test_scores_are_those_of_onnx_runtime(folder, pooled_context, hidden, nodes,
     for name in ("requested", "nonzero", "gpu_pods"):
         getattr(episode.cluster.nodes, name)[:] = getattr(nodes, name)
     episode.cluster.nodes.device_free[:, :4] = nodes.device_free
-    tables = fragmentation_tables(policy.metadata.typical(workload.models))
+    tables = fragmentation_tables(typical_arrays(policy.metadata.typical_pods, workload.models))
     kinds, places = learned._kinds_of(episode, network)
     cache = learned._empty_cache(episode, network, places)
     room = learned._room(episode, network, cache.occupied.shape[1])

@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extender.admission import ANYWHERE, Constraint, Requirement
+from extender.cluster.recent import RecentPods
 from extender.placement import CPU, GPU
+from extender.typical import typical_arrays
+from tests.extender import objects
 from tests.training.populations import population_of
 from training.workloads import base
 from training.workloads.base import (
@@ -307,3 +311,39 @@ def test_estimates_are_right_in_order_of_magnitude_and_one_in_ten_is_wildly_wron
     factor = np.abs(np.log10(workload.expected / workload.duration))
     assert np.mean(factor > 0.8) == pytest.approx(0.1, abs=0.01)
     assert np.median(factor) < 0.25
+
+
+def test_the_extender_estimates_the_same_typical_pods_from_the_pods_that_it_sees():
+    random = np.random.default_rng(3)
+    kinds = [
+        (1000, 1, 0, 0),
+        (2000, 1, 1, 500),
+        (4000, 1, 1, 1000),
+        (500, 1, 1, 250),
+        (9000, 1, 4, 1000),
+    ]
+    kind = random.choice(len(kinds), 600, p=[0.3, 0.25, 0.2, 0.15, 0.1])
+    constraint = np.where((random.random(600) < 0.3) & (kind > 0), 1, 0)
+    population = population_of(
+        [(8000, 64, 1), (8000, 64, 1)],
+        [kinds[at] for at in kind],
+        models=["T4", "A10"],
+        constraints=constraint,
+        admitted=np.array([[True, True], [True, False]]),
+    )
+    recent = RecentPods()
+    for model in ("T4", "A10"):
+        recent.node_seen({"model": model}, model)
+    wants_t4 = Constraint(required=(Requirement("model", "In", ("T4",)),))
+    for number, (at, which) in enumerate(zip(kind.tolist(), constraint.tolist(), strict=True)):
+        cpu, _, count, milli = kinds[at]
+        asked = objects.request(cpu, gpu_count=count, gpu_milli=milli)
+        recent.pod_seen(f"uid-{number}", number, asked, wants_t4 if which else ANYWHERE)
+    estimated, wanted = (
+        {tuple(np.hstack(row).tolist()) for row in zip(*typical[:4], typical.admits[:, 1:], strict=True)}
+        for typical in (
+            typical_arrays(recent.records, population.models),
+            typical_pods(population.shapes, population.shape),
+        )
+    )
+    assert estimated == wanted
