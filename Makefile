@@ -34,6 +34,15 @@ bench-scheduler: cluster-tools ## Measure what an extender costs a real kube-sch
 fuzz: $(VENV_STAMP) ## Send 100,000 mutated requests to each verb and gRPC method
 	$(PYTHON) -m tests.extender.fuzz
 
+demo: $(VENV_STAMP) ## Show a simulated cluster, policies side by side and past runs in a browser (loopback only)
+	$(PYTHON) -m training.demo
+
+browser: ## Install Debian's Chromium, which the tests of the demo drive, where there is none (root, Debian)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium >/dev/null; }
+
+pictures: $(VENV_STAMP) ## Take the pictures of the demo in docs/pictures anew
+	STOWAGE_PICTURES=docs/pictures $(PYTHON) -m pytest -q tests/training/demo/test_browser.py
+
 proto: $(VENV_STAMP) ## Generate the Python code of proto/
 	$(PYTHON) proto/generate.py
 
@@ -44,7 +53,7 @@ $(VENV_STAMP): pyproject.toml constraints.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is $$(python3 -V 2>&1), Stowage needs Python 3.11 or newer" >&2; exit 2; }
 	$(PYTHON) -m pip --version >/dev/null 2>&1 || python3 -m venv --clear $(VENV)
 	$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt uv
-	$(VENV)/bin/uv pip install -q --python $(PYTHON) -c constraints.txt -e '.[train,distributed,mlflow,tracing,dev]'
+	$(VENV)/bin/uv pip install -q --python $(PYTHON) -c constraints.txt -e '.[train,distributed,mlflow,demo,docs,tracing,dev]'
 	touch $@
 
 clean: ## Remove the virtual environment and what tools left behind; runs/ is kept
@@ -52,4 +61,4 @@ clean: ## Remove the virtual environment and what tools left behind; runs/ is ke
 
 include tests/cluster/cluster.mk
 
-.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler fuzz proto install clean
+.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler fuzz demo browser pictures proto install clean

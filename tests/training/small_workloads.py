@@ -9,7 +9,8 @@ from extender.fragmentation import TypicalPods
 from extender.placement import WHOLE_DEVICE_MILLI, BoolArray, IntArray
 from tests.clusters import GIB, PARTS, Node, cluster_of, pod_of, typical_of
 from training.workloads.assembly import PODS_PER_NODE, UNKNOWN_MODEL, NodePrices, admitted_models
-from training.workloads.base import BASE_RESOURCES, PodShapes, Workload
+from training.workloads.base import BASE_RESOURCES, ArrivalProcess, PodShapes, Workload, draw_workload
+from training.workloads.synthetic import generate_population
 
 NOTHING_TYPICAL = typical_of((0, 0, 0, 0.0))
 
@@ -25,6 +26,20 @@ class Pod(NamedTuple):
     gpu_milli: int = 0
     priority: int = 0
     expected: float = 0.0
+
+
+def openb_like(nodes: int, pods: int, load: float, seed: int) -> Workload:
+    """Nodes and pods of the built-in generator."""
+    return draw_workload(
+        generate_population(np.random.default_rng(0)),
+        nodes=nodes,
+        pods=pods,
+        load=load,
+        process=ArrivalProcess.POISSON,
+        shortest_seconds=30,
+        longest_seconds=7200,
+        generator=np.random.default_rng(seed),
+    )
 
 
 def workload_of(

@@ -1,25 +1,15 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from extender.policies.heuristics import HEURISTICS
+from tests.training.small_workloads import openb_like
 from training.ask import AskError, ask_extender, half_full_cluster
-from training.workloads.base import ArrivalProcess, Workload, draw_workload
-from training.workloads.synthetic import generate_population
+from training.workloads.base import Workload
 
 
 def workload(pods: int = 200) -> Workload:
-    return draw_workload(
-        generate_population(np.random.default_rng(0)),
-        nodes=10,
-        pods=pods,
-        load=0.8,
-        process=ArrivalProcess.POISSON,
-        shortest_seconds=30,
-        longest_seconds=7200,
-        generator=np.random.default_rng(3),
-    )
+    return openb_like(10, pods, 0.8, 3)
 
 
 def test_the_cluster_is_half_full_and_the_offered_nodes_have_room() -> None:

@@ -296,7 +296,7 @@ def play_policy(episode: Episode, policy: Policy, typical: TypicalPods, generato
     nodes = episode.cluster.nodes
     count, slots = nodes.device_free.shape
     feasible, rows, devices = (np.empty(size, np.int64) for size in (count, count * slots, count * slots))
-    while (listed := _next_decision(episode, feasible, rows, devices, generator)) > 0:
+    while (listed := play_to_decision(episode, feasible, rows, devices, generator)) > 0:
         request = pod_request_of(episode, int(episode.counters[CURRENT]))
         candidates = Candidates(rows[:listed], devices[:listed])
         if isinstance(policy, OnnxPolicy):
@@ -311,16 +311,18 @@ def play_policy(episode: Episode, policy: Policy, typical: TypicalPods, generato
             raise PolicyError(f"{policy.name}: {np.sum(~np.isfinite(scores))} of {listed} scores are not finite")
         equals = np.flatnonzero(scores == scores.max())
         best = equals[np.argmin(rows[equals])]
-        _carry_out(episode, rows[best], devices[best])
+        carry_out(episode, rows[best], devices[best])
 
 
 @entry
-def _next_decision(episode, feasible, rows, devices, generator):
+def play_to_decision(episode, feasible, rows, devices, generator):
+    """`event_loop.next_decision`, for callers in Python."""
     return next_decision(episode, feasible, rows, devices, generator)
 
 
 @entry
-def _carry_out(episode, row, device):
+def carry_out(episode, row, device):
+    """Place the pod that is being decided on."""
     place(episode, episode.counters[CURRENT], row, device)
 
 
