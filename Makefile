@@ -31,6 +31,9 @@ bench-serving: $(VENV_STAMP) ## Measure how long answers take, beside a server t
 bench-scheduler: cluster-tools ## Measure what an extender costs a real kube-scheduler on 5,000 nodes (needs gcc, a quiet machine)
 	STOWAGE_KUBERNETES=$(KUBERNETES) $(PYTHON) -m benchmarks.scheduler
 
+soak: cluster-tools ## Ask for 30 minutes, 300 times a second, while nodes, pods, policies and the API server change
+	STOWAGE_KUBERNETES=$(KUBERNETES) $(PYTHON) -m benchmarks.soak
+
 fuzz: $(VENV_STAMP) ## Send 100,000 mutated requests to each verb and gRPC method
 	$(PYTHON) -m tests.extender.fuzz
 
@@ -61,4 +64,4 @@ clean: ## Remove the virtual environment and what tools left behind; runs/ is ke
 
 include tests/cluster/cluster.mk
 
-.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler fuzz demo browser pictures proto install clean
+.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler soak fuzz demo browser pictures proto install clean

@@ -5,11 +5,13 @@ does neither well is cut off and counted. The body's size is `http`'s affair, wh
 """
 
 import asyncio
+import time
 from typing import Any, NamedTuple
 
 from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+COMPLETE = "complete"  # in a scope's state: `time.perf_counter()` when the request was
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -88,7 +90,9 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The request is whole: now the client has so long to read its answer."""
+        """The request is whole: its deadline begins, and the client has so long to read the answer."""
+        # Not when it is looked at: requests that wait for their turn would be answered one by one, each too late.
+        self.scope["state"][COMPLETE] = time.perf_counter()
         super().on_message_complete()
         self._in_request = False
         self._stop_waiting()

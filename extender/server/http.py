@@ -21,6 +21,7 @@ from extender.cluster.state import ClusterState
 from extender.placement import PodRequest
 from extender.preemption import PreemptionMode, choose_nodes
 from extender.quantity import QuantityError
+from extender.server.guarded import COMPLETE
 from extender.server.health import readiness
 from extender.server.openapi import describe
 from extender.server.rollout import NothingToRollBackError, Rollout
@@ -125,7 +126,7 @@ class HttpApp:
         try:
             try:
                 body = await self._read_body(scope, receive)
-                started = time.perf_counter()
+                started = scope["state"].get(COMPLETE, started)
                 answer = self._find(route, scope)
                 response = answer(scope["query_string"] if verb == "explain" else body, started)
             except RefusedError as refusal:

@@ -7,7 +7,7 @@ users come with tokens. `kubeconfig` writes the file by which another program co
 
 import base64
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,19 @@ from tests.cluster.processes import Process, free_port
 READY_LIMIT_SECONDS = 60.0
 
 
+class Restartable:
+    """A program that can be killed and started again, as often as one likes."""
+
+    def __init__(self, start: Callable[[], Process]) -> None:
+        """Start it."""
+        self._start = start
+        self.process = start()
+
+    def start_again(self) -> None:
+        """Have it back. To be called by a thread that stays: its processes end with it."""
+        self.process = self._start()
+
+
 class ControlPlane:
     """A running API server.
 
@@ -27,12 +40,27 @@ class ControlPlane:
         api: it as the administrator sees it.
     """
 
-    def __init__(self, server: str, certificate: Path, admin_token: str, directory: Path) -> None:
+    def __init__(
+        self,
+        server: str,
+        certificate: Path,
+        admin_token: str,
+        directory: Path,
+        apiserver: Restartable | None = None,
+    ) -> None:
         self.server = server
+        self._apiserver = apiserver
         self.api = Api(server, admin_token, certificate)
         self._certificate = certificate
         self._admin_token = admin_token
         self._directory = directory
+
+    @property
+    def apiserver(self) -> Restartable:
+        """The API server's process; its watches start anew, at the same address, when it is started again."""
+        if self._apiserver is None:
+            raise RuntimeError("this API server was not started here")
+        return self._apiserver
 
     def admin_kubeconfig(self) -> Path:
         """A kubeconfig for a program that may do everything."""
@@ -72,16 +100,16 @@ def run_control_plane(tools: Path, directory: Path) -> Iterator[ControlPlane]:
     try:
         admin_token = secrets.token_urlsafe()
         port = free_port()
-        apiserver = start_apiserver(tools, directory, etcd_url, port, admin_token)
+        apiserver = Restartable(lambda: start_apiserver(tools, directory, etcd_url, port, admin_token))
         try:
             certificate = directory / "apiserver.crt"
-            apiserver.wait_until(certificate.exists, READY_LIMIT_SECONDS)
-            control_plane = ControlPlane(f"https://127.0.0.1:{port}", certificate, admin_token, directory)
+            apiserver.process.wait_until(certificate.exists, READY_LIMIT_SECONDS)
+            control_plane = ControlPlane(f"https://127.0.0.1:{port}", certificate, admin_token, directory, apiserver)
             with control_plane.api:
-                apiserver.wait_until(control_plane.api.is_ready, READY_LIMIT_SECONDS)
+                apiserver.process.wait_until(control_plane.api.is_ready, READY_LIMIT_SECONDS)
                 yield control_plane
         finally:
-            apiserver.stop()
+            apiserver.process.stop()
     finally:
         etcd.stop()
 
@@ -106,8 +134,9 @@ def start_etcd(tools: Path, directory: Path, url: str) -> Process:
 def start_apiserver(tools: Path, directory: Path, etcd_url: str, port: int, admin_token: str) -> Process:
     """Start kube-apiserver; it is not ready yet when this returns."""
     signing_key = directory / "service-account.key"
-    signing_key.touch(mode=0o600)
-    signing_key.write_text(generate_signing_key())
+    if not signing_key.exists():  # started again, it has to know the tokens that it has given out
+        signing_key.touch(mode=0o600)
+        signing_key.write_text(generate_signing_key())
     tokens = directory / "tokens.csv"
     tokens.touch(mode=0o600)
     tokens.write_text(f"{admin_token},admin,admin,system:masters\n")

@@ -84,6 +84,16 @@ class ExtenderProcess:
         """End it without a farewell."""
         self._process.kill()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._url
+
     def prioritize(self, pod: Mapping[str, Any], nodes: list[str]) -> list[dict[str, Any]]:
         """Ask as kube-scheduler does."""
         body = {"Pod": pod, "Nodes": None, "NodeNames": nodes}
@@ -125,9 +135,13 @@ class ExtenderProcess:
 
     def counted(self, name: str) -> list[dict[str, str]]:
         """The labels of a counter's series, those that counted anything."""
+        return [labels for labels, value in self.samples(name) if value]
+
+    def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """The series of a metric."""
         text = httpx.get(f"{self._url}/metrics", timeout=5.0).raise_for_status().text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        return [sample.labels for sample in samples if sample.name == name and sample.value]
+        return [(sample.labels, sample.value) for sample in samples if sample.name == name]
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = httpx.get(f"{self._url}/state", timeout=5.0).raise_for_status().json()

@@ -20,10 +20,12 @@ RUNNING = pod("running", {"cpu": "7"}, "full", "Running")
 LATE = 30.0  # what hangs here hangs for hours
 
 
-def serve_trap(trap: str, folder: Path, deadline: str = "3") -> AbstractContextManager[ExtenderProcess]:
+def serve_trap(
+    trap: str, folder: Path, deadline: str = "3", breaker_failures: str = "2"
+) -> AbstractContextManager[ExtenderProcess]:
     path = folder / "trap.onnx"
     path.write_bytes(trap_file(trap))  # type: ignore[arg-type]
-    arguments = ("--deadline", deadline, "--breaker-failures", "2", "--breaker-pause", "3600")
+    arguments = ("--deadline", deadline, "--breaker-failures", breaker_failures, "--breaker-pause", "3600")
     return serve(cluster_list(*NODES, RUNNING), folder, *arguments, policy=str(path))
 
 
@@ -60,6 +62,22 @@ def test_a_computation_that_nothing_can_end_is_left_behind(tmp_path: Path) -> No
 
         assert extender.count("stowage_hung_calls") > 0
         assert extender.terminate()[0] == 0
+
+
+def test_the_deadline_counts_from_when_a_request_came_not_from_its_turn(tmp_path: Path) -> None:
+    with serve_trap("hang", tmp_path, "1", "100") as extender:
+        connections = [extender.connect() for _ in range(5)]
+        for connection in connections:
+            assert exchange(connection, "GET", "/healthz").status == 200  # what is open already is heard at once
+        for number, connection in enumerate(connections):
+            connection.request("POST", "/prioritize", extender_args(pod(f"p{number}"), ["full", "empty"]))
+        for connection in connections:
+            assert connection.getresponse().status == 200
+            connection.close()
+        told = [extender.ask("GET", f"/explain?pod=default/p{number}").json() for number in range(5)]
+
+    # Those that waited while the first hung until its deadline have none left themselves.
+    assert sum("no time was left" in each["failures"][0] for each in told) >= 2
 
 
 def test_a_policy_in_order_never_sees_the_ladder(tmp_path: Path) -> None:
