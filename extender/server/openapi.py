@@ -4,19 +4,24 @@ What is particular to a path is written here; a path that is not named here is d
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+
+from extender.telemetry.metrics import CONTENT_TYPE
 
 Document = dict[str, Any]
 
 _ERROR: Document = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _REFUSALS = {
-    "400": "the body is not what the verb expects",
+    "400": "the body or a parameter is not what is expected",
+    "404": "there is no such thing",
+    "409": "there was no policy before",
     "413": "the body is too large",
     "422": "none of the nodes is known",
     "431": "the head is too large",
-    "503": "there are too many connections",
+    "503": "there are too many connections, or nodes and pods have not been listed yet",
 }
-_OF_BODIES = ("400", "413", "422")
+_FOR_ALL = ("431", "503")
+_OF_BODIES = ("400", "413", "422", *_FOR_ALL)
 _TEXTS: Document = {"type": "object", "additionalProperties": {"type": "string"}}
 _POD: Document = {
     "type": "object",
@@ -81,16 +86,112 @@ _PREEMPTED: Document = {
     "properties": {"NodeNameToMetaVictims": _VICTIMS},
 }
 _OBJECT: Document = {"type": "object"}
+_NUMBERS: Document = {"type": "array", "items": {"type": "integer", "format": "int64"}}
+_TEXT: Document = {"type": "string"}
+_NUMBER: Document = {"type": "number"}
 
-# Path: summary, body, answer.
-_KNOWN: dict[str, tuple[str, Document | None, Document]] = {
-    "/prioritize": ("rank nodes for a pod, the best at 10, at most ten of them", _ARGS, _PRIORITIES),
-    "/filter": ("leave out nodes without a device for the pod, or reserved for others", _ARGS, _FILTERED),
-    "/preempt": ("say on which of the nodes offered pods may be preempted", _PREEMPTION, _PREEMPTED),
-    "/healthz": ("whether the process answers", None, _OBJECT),
-    "/readyz": ("whether nodes and pods have been listed", None, _OBJECT),
-    "/state": ("what each node offers and has given, and the reservations", None, _OBJECT),
-    "/openapi.json": ("this document", None, _OBJECT),
+
+def _all_of(**properties: Document) -> Document:
+    """An object with just these properties."""
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+_EXPLAINED_NODE = _all_of(
+    name=_TEXT,
+    score=_NUMBER,
+    priority={"type": "integer", "minimum": 1, "maximum": 10},
+    rank={"type": "integer", "minimum": 1, "maximum": 10},
+    features={"type": "array", "items": _all_of(name=_TEXT, value=_NUMBER, contribution=_NUMBER)},
+)
+_EXPLANATION = _all_of(
+    time=_NUMBER | {"description": "Unix seconds"},
+    pod=_TEXT | {"description": "NAMESPACE/NAME"},
+    uid=_TEXT,
+    rung=_TEXT | {"description": "what gave the answer"},
+    told={"type": "boolean", "description": "whether kube-scheduler was told it"},
+    policy=_TEXT | {"description": "digest of the policy file, or the rule"},
+    candidates={"type": "integer", "minimum": 0},
+    nodes={"type": "array", "maxItems": 10, "items": _EXPLAINED_NODE},
+    failures={"type": "array", "items": _TEXT, "description": "why policies further up gave no answer"},
+    manner=_TEXT | {"nullable": True, "description": "how contributions were found, if there are any"},
+)
+_SERVED_POLICY = _all_of(
+    name=_TEXT,
+    digest=_TEXT,
+    since=_NUMBER | {"description": "Unix seconds"},
+    before=_TEXT | {"nullable": True, "description": "digest of what a rollback brings back"},
+    agreement_with_before={"type": "number", "nullable": True, "minimum": 0, "maximum": 1},
+    last_refusal=_TEXT | {"description": "why the last file that was seen is not served; empty if it is"},
+)
+_STATE = _all_of(
+    resources={"type": "array", "items": _TEXT},
+    nodes={"type": "object", "additionalProperties": _all_of(allocatable=_NUMBERS, requested=_NUMBERS)},
+    pods={"type": "integer", "minimum": 0},
+    assumed={"type": "integer", "minimum": 0},
+    reservations={"type": "array", "items": _OBJECT},
+)
+_ASKED_POD: Document = {
+    "name": "pod",
+    "in": "query",
+    "required": True,
+    "description": "NAMESPACE/NAME",
+    "schema": {"type": "string", "pattern": "^[^/]*/[^/]*$"},
+    "example": "default/training-0",
+}
+
+
+class Described(NamedTuple):
+    """A path.
+
+    Attributes:
+        summary: what it is for.
+        answer: schema of what it answers with 200.
+        body: schema of what it is asked, None where it needs nothing.
+        parameters: of the query.
+        refused: statuses of refusals.
+        media: content type of the answer.
+    """
+
+    summary: str
+    answer: Document
+    body: Document | None = None
+    parameters: tuple[Document, ...] = ()
+    refused: tuple[str, ...] = _FOR_ALL
+    media: str = "application/json"
+
+
+_KNOWN = {
+    "/prioritize": Described(
+        "rank nodes for a pod, the best at 10, at most ten of them", _PRIORITIES, _ARGS, refused=_OF_BODIES
+    ),
+    "/filter": Described(
+        "leave out nodes without a device for the pod, or reserved for others", _FILTERED, _ARGS, refused=_OF_BODIES
+    ),
+    "/preempt": Described(
+        "say on which of the nodes offered pods may be preempted", _PREEMPTED, _PREEMPTION, refused=_OF_BODIES
+    ),
+    "/healthz": Described("whether the process answers", _all_of(alive={"type": "boolean"})),
+    "/readyz": Described("whether nodes and pods have been listed", _all_of(ready={"type": "boolean"}, reason=_TEXT)),
+    "/metrics": Described("what Prometheus reads", _TEXT, media=CONTENT_TYPE),
+    "/state": Described("what each node offers and has given, and the reservations", _STATE),
+    "/explain": Described(
+        "the last answer for a pod: nodes, scores, and each feature's part in them",
+        _EXPLANATION,
+        parameters=(_ASKED_POD,),
+        refused=("400", "404", *_FOR_ALL),
+    ),
+    "/policy": Described("which policy is in service", _SERVED_POLICY, refused=("404", *_FOR_ALL)),
+    "/rollback": Described(
+        "bring back the policy before, and say which one that is; what is sent along does not matter",
+        _SERVED_POLICY,
+        refused=("404", "409", "413", *_FOR_ALL),
+    ),
+    "/openapi.json": Described("this document", _OBJECT),
 }
 
 
@@ -113,17 +214,20 @@ def describe(routes: Iterable[tuple[str, str]]) -> Document:
 
 
 def _operation(path: str) -> Document:
-    if path not in _KNOWN:
+    known = _KNOWN.get(path)
+    if known is None:
         return {"responses": {"default": {"description": "see the documentation"}}}
-    summary, body, answer = _KNOWN[path]
-    refused = {
-        code: _response(reason, _ERROR) for code, reason in _REFUSALS.items() if body is not None or code > "430"
+    refused = {code: _response(_REFUSALS[code], _ERROR, "application/json") for code in known.refused}
+    operation: Document = {
+        "summary": known.summary,
+        "responses": {"200": _response("the answer", known.answer, known.media)} | refused,
     }
-    operation: Document = {"summary": summary, "responses": {"200": _response("the answer", answer)} | refused}
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if known.parameters:
+        operation["parameters"] = list(known.parameters)
+    if known.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": known.body}}}
     return operation
 
 
-def _response(description: str, schema: Document) -> Document:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+def _response(description: str, schema: Document, media: str) -> Document:
+    return {"description": description, "content": {media: {"schema": schema}}}

@@ -6,18 +6,23 @@ process ends, an answer of 5xx or an unexpected gRPC status, no answer at all, o
 """
 
 import argparse
+import asyncio
+import contextlib
 import copy
+import itertools
 import json
+import math
 import random
 import socket
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 
 from extender.server.scoring_pb2 import PodIdentity, ScoreRequest
 from tests.extender.objects import cluster_list, node, pod
@@ -28,6 +33,7 @@ METHODS = ("Score", "ScoreStream")
 NODES = ["cpu-0", "cpu-1", "gpu-0", "gpu-1"]
 BATCH = 50  # requests that are sent before their answers are read
 GROWTH_MIB = 64.0
+LIMIT_SECONDS = 60.0
 EXPECTED = (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
 SERVICE = "/stowage.v1.Scoring/"
 ODD: tuple[Any, ...] = (
@@ -104,7 +110,7 @@ def fuzz_verb(extender: ExtenderProcess, verb: str, count: int, chance: random.R
     statuses: Counter[int] = Counter()
     seed = question(verb)
     host, port = extender.http_address.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=60.0) as client:
+    with socket.create_connection((host, int(port)), timeout=LIMIT_SECONDS) as client:
         answers = client.makefile("rb")
         for start in range(0, count, BATCH):
             bodies = [mutate(seed, chance) for _ in range(min(BATCH, count - start))]
@@ -136,41 +142,74 @@ def _read_answer(answers: Any) -> int | None:
 
 def fuzz_method(extender: ExtenderProcess, method: str, count: int, chance: random.Random) -> Counter[str]:
     """Send mutated messages to a gRPC method; how often which status came back."""
-    statuses: Counter[str] = Counter()
-    valid = ScoreRequest(
+    return asyncio.run(_ask_all(extender, method, (mutate_message(chance) for _ in range(count))))
+
+
+def mutate_message(chance: random.Random) -> bytes:
+    """A ScoreRequest with odd values, or with a few bytes changed."""
+    message = ScoreRequest(
         pod=PodIdentity(namespace="default", name="p", uid="uid-p"),
         requests={"cpu": "500m", "memory": "1Gi", "stowage.dev/gpu-milli": "250"},
         priority=7,
         expected_seconds=90.0,
         node_names=NODES,
-    ).SerializeToString()
-    with grpc.insecure_channel(extender.grpc_address) as channel:
-        ask = _way_of(channel, method)
-        for _ in range(count):
-            message = mutate_bytes(valid, chance)
-            code = ask(message)
-            if code not in EXPECTED:
-                raise FindingError(f"{method} answered {code} to {message!r}")
-            statuses[code.name] += 1
+    )
+    if chance.random() < 0.5:
+        return mutate_bytes(message.SerializeToString(), chance)
+    texts = [text for text in ODD if isinstance(text, str) and text.isprintable()]
+    for _ in range(chance.randint(1, 3)):
+        kind = chance.randrange(6)
+        if kind == 0:
+            message.requests[chance.choice(["cpu", "memory", "nvidia.com/gpu", "stowage.dev/gpu-milli", ""])] = (
+                chance.choice([*texts, "1", "2k", "500", "1500", "0"])
+            )
+        elif kind == 1:
+            message.expected_seconds = chance.choice([math.nan, math.inf, -1.0, 0.0, 1e300, 5e-324])
+        elif kind == 2:
+            message.priority = chance.choice([-(2**31), 2**31 - 1, 0])
+        elif kind == 3:
+            message.node_names.extend(chance.choice([NODES, ["nowhere"], [""], NODES * 50]))
+        elif kind == 4:
+            del message.node_names[chance.randrange(len(NODES)) :]
+        else:
+            message.ClearField(chance.choice(["pod", "requests", "node_names"]))
+    return message.SerializeToString()
+
+
+async def _ask_all(extender: ExtenderProcess, method: str, messages: Iterator[bytes]) -> Counter[str]:
+    """Send messages, a call each and several calls at a time; a stream brings its message twice."""
+    statuses: Counter[str] = Counter()
+    async with grpc.aio.insecure_channel(extender.grpc_address) as channel:
+        unary = channel.unary_unary(SERVICE + method)
+        stream = channel.stream_stream(SERVICE + method)
+        while batch := list(itertools.islice(messages, BATCH)):
+            ends = [
+                _code(unary(message, timeout=LIMIT_SECONDS))
+                if method == "Score"
+                else _talk(stream(timeout=LIMIT_SECONDS), message)
+                for message in batch
+            ]
+            for code, message in zip(await asyncio.gather(*ends), batch, strict=True):
+                if code not in EXPECTED:
+                    raise FindingError(f"{method} answered {code} to {message!r}")
+                statuses[code.name] += 1
     return statuses
 
 
-def _way_of(channel: grpc.Channel, method: str) -> Callable[[bytes], grpc.StatusCode]:
-    unary = channel.unary_unary(SERVICE + method)
-    stream = channel.stream_stream(SERVICE + method)
+async def _talk(call: Any, message: bytes) -> grpc.StatusCode:
+    """Send the message over a stream, and once more if it is answered; the stream's status."""
+    with contextlib.suppress(grpc.RpcError):  # what the status says as well
+        for _ in range(2):
+            await call.write(message)
+            if await call.read() is grpc.aio.EOF:
+                break
+        await call.done_writing()
+    return await _code(call)
 
-    def ask(message: bytes) -> grpc.StatusCode:
-        try:
-            if method == "Score":
-                unary(message, timeout=60.0)
-            else:
-                list(stream(iter((message, message)), timeout=60.0))
-        except grpc.RpcError as error:
-            code: grpc.StatusCode = error.code()
-            return code
-        return grpc.StatusCode.OK
 
-    return ask
+async def _code(call: Any) -> grpc.StatusCode:
+    code: grpc.StatusCode = await call.code()
+    return code
 
 
 def cluster() -> bytes:
@@ -189,10 +228,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.extender.fuzz", description=__doc__.split("\n")[0])
     parser.add_argument("--requests", type=int, default=100_000, help="for each verb and method")
     parser.add_argument("--seed", type=int, default=20261121)
+    parser.add_argument("--only", choices=(*VERBS, *METHODS), help="one verb or method instead of all")
     given = parser.parse_args()
     flags = ("--assume-ttl", "1", "--log-level", "error", "--deadline", "1")
     with tempfile.TemporaryDirectory() as folder, serve(cluster(), Path(folder), *flags) as extender:
-        for name in (*VERBS, *METHODS):
+        for name in (*VERBS, *METHODS) if given.only is None else (given.only,):
             fuzz = fuzz_verb if name in VERBS else fuzz_method
             chance = random.Random(f"{given.seed} {name}")
             try:
