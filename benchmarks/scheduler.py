@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--percentage", type=int, default=0, help="percentageOfNodesToScore; 0 is the default sample")
     parser.add_argument("--pods-per-node", type=int, default=10, help="for the last measurement")
-    parser.add_argument("--policy", default="bundled:packing")
+    parser.add_argument("--policy", default="bundled:latency", help="what is served (default: bundled:latency)")
     arguments = parser.parse_args()
     console = Console()
     tools = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))

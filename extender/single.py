@@ -178,7 +178,8 @@ def _run_as_they_stand(modules: tuple[ModuleType, ...]) -> dict[str, Callable[..
     found: dict[str, Callable[..., Any]] = {}
     scopes = []
     for module in modules:
-        scope = module.__dict__ | {"where": _where, "add_at": _add_at, "np": _Numbers}
+        constants = {name: _List(value.tolist()) for name, value in vars(module).items() if type(value) is np.ndarray}
+        scope = vars(module) | constants | {"where": _where, "add_at": _add_at, "np": _Numbers}
         scopes.append(scope)
         for function in module.COMPILABLE:
             name = function.__name__

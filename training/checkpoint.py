@@ -36,9 +36,7 @@ def save(
         "learner": dict(learner),
         "progress": dict(progress),
     }
-    partial = folder / f"{FILE}.partial"
-    torch.save(content, partial)
-    partial.replace(folder / FILE)
+    _write_whole(content, folder / FILE)
 
 
 def save_best(
@@ -63,9 +61,7 @@ def save_best(
         "held_out": dict(held_out),
         "network": dict(weights),
     }
-    partial = folder / f"{BEST_FILE}.partial"
-    torch.save(content, partial)
-    partial.replace(folder / BEST_FILE)
+    _write_whole(content, folder / BEST_FILE)
 
 
 def read(folder: Path, config_digest: str, workload: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -86,3 +82,9 @@ def read(folder: Path, config_digest: str, workload: str) -> tuple[Mapping[str, 
     if content["workload"] != workload:
         raise CheckpointError(f"{path}: made on {content['workload']}, but this machine has {workload}")
     return content["learner"], content["progress"]
+
+
+def _write_whole(content: Mapping[str, Any], path: Path) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    torch.save(content, partial)
+    partial.replace(path)

@@ -160,7 +160,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How long an answer takes, beside a server that does nothing.")
     parser.add_argument("--rounds", type=int, default=5, help="how often all cases are gone through (default: 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many requests as usual (default: 1)")
-    parser.add_argument("--policy", default="bundled:packing", help="what is served (default: bundled:packing)")
+    parser.add_argument(
+        "--policy", default="bundled:latency", help="what is served (default: bundled:latency, as the chart has it)"
+    )
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder for the results")
     given = parser.parse_args()
     console = Console()

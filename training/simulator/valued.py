@@ -3,7 +3,8 @@
 Its weights depend on the kind of pod and on how full the cluster is, which comes in steps, and beyond that on what does
 not change during an episode. So they are one table, and a score depends on the node, the pod's shape and the step. As
 in `scoring`, when a shape arrives only those nodes are looked at again that changed since it last did; all of them
-where the step is another.
+where the step is another. What those are made of is the same at every step, so it is kept as well where there is room:
+then a step costs a product of weights and terms for each candidate.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from extender.placement import ANY_DEVICE, Candidates, is_alternative, shares_device, tightest_device
+from extender.placement import (
+    ANY_DEVICE,
+    WHOLE_DEVICE_MILLI,
+    Candidates,
+    is_alternative,
+    shares_device,
+    tightest_device,
+)
 from extender.valuation import (
     COLUMNS,
     FULLNESS_STEPS,
@@ -39,13 +47,18 @@ from training.simulator.state import (
 )
 
 NO_CHOICE = np.float32(-np.inf)
+TERMS_KEPT_BYTES = 1 << 29  # more are made anew at every step
 
 
 class ValueCache(NamedTuple):
-    """Scores of S shapes on N nodes."""
+    """Scores of S shapes on N nodes, and the terms of their E candidates."""
 
     score: ValueArray  # (S, N) float32, NO_CHOICE where the shape does not fit
     device: NDArray[np.int8]  # (S, N), the shared device
+    count: NDArray[np.int8]  # (S, N), how many candidates there are
+    first: NDArray[np.int64]  # (S,), where the shape's candidates begin: the first one of each node, the second ones, …
+    candidate: NDArray[np.int8]  # (E,), the shared device of each candidate
+    terms: ValueArray  # (E, len(TERMS)) float32, none where they are not kept
     seen: NDArray[np.int32]  # (S, N), the node's version when it was scored
     looked: NDArray[np.int64]  # (S,), the change of the cluster up to which a shape is up to date, -1 before
     step: NDArray[np.int64]  # (S,), the fullness that it was scored at
@@ -106,9 +119,17 @@ class ValuedPlay:
         self._weights = weights
         self._steady = bool((weights == weights[0]).all())
         self._profile = profile
+        width = np.where((episode.shapes.gpu_count == 1) & (episode.shapes.gpu_milli < WHOLE_DEVICE_MILLI), slots, 1)
+        first = np.cumsum(width * count) - width * count
+        candidates = int((width * count).sum())
+        kept = not self._steady and candidates * len(TERMS) * 4 <= TERMS_KEPT_BYTES
         self._cache = ValueCache(
             np.full((shapes, count), NO_CHOICE, np.float32),
             np.full((shapes, count), ANY_DEVICE, np.int8),
+            np.zeros((shapes, count), np.int8),
+            first,
+            np.full(candidates, ANY_DEVICE, np.int8),
+            np.empty((candidates if kept else 0, len(TERMS)), np.float32),
             np.full((shapes, count), -1, np.int32),
             np.full(shapes, -1, np.int64),
             np.full(shapes, -1, np.int64),
@@ -202,35 +223,56 @@ def _refresh(cache, weights, episode, shape, step, profile, room):
     everything = looked < 0 or at_another_step or changes - looked > count
     request = shape_request(episode.shapes, shape)
     weight = weights[step, pod_kind(request)]
+    kept = cache.terms.shape[0] > 0
     for index in range(count if everything else changes - looked):
         row = index if everything else cluster.changed[(looked + index) % count]
-        if cache.seen[shape, row] == cluster.version[row] and not at_another_step:
+        changed = cache.seen[shape, row] != cluster.version[row]
+        if not changed and not at_another_step:
             continue
-        cache.seen[shape, row] = cluster.version[row]
-        if not has_room(cluster, episode.shapes, shape, row):
-            cache.score[shape, row] = NO_CHOICE
-            continue
-        # First the tightest device, then those that leave something else.
+        first = cache.first[shape] + row
+        if changed:
+            cache.seen[shape, row] = cluster.version[row]
+            cache.count[shape, row] = 0
+            if has_room(cluster, episode.shapes, shape, row):
+                cache.count[shape, row] = _list(cache.candidate[first::count], cluster.nodes, request, row)
         best, best_device = NO_CHOICE, ANY_DEVICE
-        tightest = tightest_device(cluster.nodes, request, row) if shares_device(request) else ANY_DEVICE
-        for device in range(ANY_DEVICE, cluster.nodes.device_free.shape[1] if shares_device(request) else 0):
-            candidate = tightest
-            if device != ANY_DEVICE:
-                if not is_alternative(cluster.nodes, request, row, device, tightest):
-                    continue
-                candidate = device
-            value = _value(cluster.nodes, request, row, candidate, episode.tables, profile, room, weight)
+        for place in range(cache.count[shape, row]):
+            at = first + place * count
+            described = cache.terms[at] if kept else room.columns
+            if changed or not kept:
+                _describe(cluster.nodes, request, row, cache.candidate[at], episode.tables, profile, room, described)
+            value = _weigh(described, weight)
             if value > best:
-                best, best_device = value, candidate
+                best, best_device = value, cache.candidate[at]
         cache.score[shape, row] = best
         cache.device[shape, row] = best_device
 
 
+@inner
+def _list(candidate, nodes, request, row):
+    """List the node's candidates, the tightest device first, then those that leave something else; returns how many."""
+    if not shares_device(request):
+        candidate[0] = ANY_DEVICE
+        return 1
+    tightest = tightest_device(nodes, request, row)
+    candidate[0] = tightest
+    found = 1
+    for device in range(nodes.device_free.shape[1]):
+        if is_alternative(nodes, request, row, device, tightest):
+            candidate[found] = device
+            found += 1
+    return found
+
+
 @entry
-def _value(nodes, request, row, device, tables, profile, room, weight):
-    room.columns[:] = np.float32(0.0)
-    terms(nodes, request, Candidates(row, device), tables, profile, room.after, room.columns)
+def _describe(nodes, request, row, device, tables, profile, room, columns):
+    columns[:] = np.float32(0.0)
+    terms(nodes, request, Candidates(row, device), tables, profile, room.after, columns)
+
+
+@inner
+def _weigh(columns, weight):
     total = np.float32(0.0)
     for term in range(len(TERMS)):
-        total += room.columns[term] * weight[term]
+        total += columns[term] * weight[term]
     return total
