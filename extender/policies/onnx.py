@@ -116,8 +116,12 @@ class OnnxPolicy:
             raise PolicyError(f"{name}: {error}") from error
         self.weighs = self.metadata.feature_names == COLUMNS
         self._know(typical_arrays(self.metadata.typical_pods))
-        for rows in WARM_UP_ROWS:
-            self._warm_up(rows)
+        worker = Worker("warm-up")
+        try:
+            for rows in WARM_UP_ROWS:
+                self._warm_up(rows, worker)
+        finally:
+            worker.stop()
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -170,10 +174,10 @@ class OnnxPolicy:
             self._profile, self._inventory = workload_profile(self._typical, nodes), inventory
         return self._profile
 
-    def _warm_up(self, rows: int) -> None:
+    def _warm_up(self, rows: int, worker: Worker) -> None:
         features = np.zeros((rows, len(self.metadata.feature_names)), np.float32)
         try:
-            scores = score_in_time(self, features, Worker("warm-up"), time.perf_counter() + WARM_UP_SECONDS)
+            scores = score_in_time(self, features, worker, time.perf_counter() + WARM_UP_SECONDS)
         except DeadlineError as error:
             raise PolicyError(f"{self.name}: {rows} candidates: {error}") from error
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception

@@ -236,8 +236,8 @@ def _refresh(cache, weights, episode, shape, step, profile, room):
             if has_room(cluster, episode.shapes, shape, row):
                 cache.count[shape, row] = _list(cache.candidate[first::count], cluster.nodes, request, row)
         best, best_device = NO_CHOICE, ANY_DEVICE
-        for place in range(cache.count[shape, row]):
-            at = first + place * count
+        for nth in range(cache.count[shape, row]):
+            at = first + nth * count
             described = cache.terms[at] if kept else room.columns
             if changed or not kept:
                 _describe(cluster.nodes, request, row, cache.candidate[at], episode.tables, profile, room, described)

@@ -1,4 +1,5 @@
 import hashlib
+import threading
 
 import numpy as np
 import onnx
@@ -205,3 +206,11 @@ def test_every_metadata_field_is_needed():
         del properties[field]
         with pytest.raises(PolicyError, match=f"metadata lack {field};"):
             PolicyMetadata.from_properties(properties)
+
+
+def test_a_policy_that_is_loaded_leaves_no_thread_behind() -> None:
+    OnnxPolicy("sum", policy_file())
+    for thread in threading.enumerate():
+        if thread.name == "warm-up":
+            thread.join(10.0)
+    assert "warm-up" not in [thread.name for thread in threading.enumerate()]
