@@ -29,6 +29,9 @@ from extender.telemetry import logs
 
 USAGE_ERROR = 2
 EXPLAIN_SECONDS = 30.0
+# How long a thread that examines a policy file or reads a list keeps the interpreter from one that answers a request.
+# With Python's own 5 ms each of a request's waits for a socket can cost 5 ms meanwhile, and requests pile up.
+SWITCH_SECONDS = 0.0005
 
 SERVE_EXAMPLES = """\
 examples:
@@ -80,6 +83,7 @@ def _serve(given: argparse.Namespace) -> int:
     settings = load(flags, Path(config_file) if config_file else None)
     logs.set_up(settings.log_level, settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it tells of its start and end, `run` tells as well
+    sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))
     return 0

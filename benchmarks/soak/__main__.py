@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.results import FOLDER, publish
+from benchmarks.results import FOLDER, Result, publish
 from benchmarks.scheduler import do_for_all
 from benchmarks.serving.requests import PENDING_SHAPES, SHAPE_SHARES, pod
 from benchmarks.soak.disturbances import Disturbance, NodeChurn, PodChurn, PolicySwaps, Restarts, total
@@ -47,7 +47,8 @@ FLAGS = ("--deadline", "0.05", "--decision-log-file-bytes", str(8 * 1024 * 1024)
 class Client:
     """The process that asks."""
 
-    def __init__(self, port: int, given: argparse.Namespace, answers: Path) -> None:
+    def __init__(self, port: int, given: argparse.Namespace, answers: Path, console: Console) -> None:
+        self._console = console
         self.failures: list[str] = []
         self.late_sends = 0.0
         self.last: dict[str, Any] = {"second": 0, "asked": 0, "failures": 0, "p99": None}
@@ -87,6 +88,7 @@ class Client:
             if "placed" in told and told["node"] is not None and self._pods is not None:
                 self._pods.placed.put((told["placed"], told["node"]))
             elif "failed" in told:
+                self._console.print(told["failed"])
                 self.failures.append(told["failed"])
             elif "second" in told:
                 self.last = told
@@ -142,7 +144,7 @@ def soak(given: argparse.Namespace, tools: Path, folder: Path, console: Console)
         stack.callback(extender.stop)
         extender.wait_ready()
 
-        client = Client(port, given, folder / "answers.npy")
+        client = Client(port, given, folder / "answers.npy", console)
         stack.callback(client.kill)
         pods = PodChurn(api, given.pods, lambda document: client.tell({"pod": document}), generator)
         seconds = 60 * given.minutes
@@ -249,7 +251,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tools = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))
     with tempfile.TemporaryDirectory() as folder:
         seen = soak(given, tools, Path(folder), console)
-    publish("soak", f"{given.minutes:g} minutes on {given.nodes:,} nodes", results_of(seen), console, given.results)
+    settings = [
+        Result("settings", name, float(value), "")
+        for name, value in vars(given).items()
+        if isinstance(value, int | float)
+    ]
+    title = f"{given.minutes:g} minutes on {given.nodes:,} nodes"
+    publish("soak", title, [*settings, *results_of(seen)], console, given.results)
     import collections
 
     print(

@@ -5,6 +5,8 @@ does neither well is cut off and counted. The body's size is `http`'s affair, wh
 """
 
 import asyncio
+import socket
+import struct
 import time
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 COMPLETE = "complete"  # in a scope's state: `time.perf_counter()` when the request was
+_LAST_DATA_RECEIVED = 52  # tcpi_last_data_recv in struct tcp_info, include/uapi/linux/tcp.h: milliseconds, 32 bits
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -91,8 +94,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: its deadline begins, and the client has so long to read the answer."""
-        # Not when it is looked at: requests that wait for their turn would be answered one by one, each too late.
-        self.scope["state"][COMPLETE] = time.perf_counter()
+        # Not when it is looked at: requests that pile up would be answered one by one, each in time by its own count,
+        # while their clients have long given up.
+        self.scope["state"][COMPLETE] = time.perf_counter() - seconds_in_kernel(self.transport)
         super().on_message_complete()
         self._in_request = False
         self._stop_waiting()
@@ -135,6 +139,26 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self.limits.cut.labels(what).inc()
         self.transport.abort()
+
+
+def seconds_in_kernel(transport: asyncio.BaseTransport) -> float:
+    """How long the last bytes that came over a connection had been there before they were read.
+
+    A busy event loop reads late, and accepts connections even later, one in each of its turns; what a client has sent
+    lies in the kernel meanwhile, which knows since when.
+
+    Returns:
+        seconds, to a few milliseconds; 0.0 where nobody knows, as on other systems than Linux.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is None or not hasattr(socket, "TCP_INFO"):
+        return 0.0
+    try:
+        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED + 4)
+    except OSError:  # the client is gone, or this is no TCP: there is nobody to be late for
+        return 0.0
+    (milliseconds,) = struct.unpack_from("=I", told, _LAST_DATA_RECEIVED)
+    return float(milliseconds / 1e3)
 
 
 def guarded_by(limits: ConnectionLimits) -> type[GuardedProtocol]:

@@ -24,6 +24,7 @@ from extender.policies.worker import Worker
 from extender.server.policy import ServedPolicy
 from extender.server.scoring import Scorer
 
+PAUSE = 4.0  # between two trials of another policy, times what a trial took: requests are answered meanwhile
 HUNDREDTHS = 10_000  # a canary's share is exact to a hundredth of a percent
 
 log = logging.getLogger(__name__)
@@ -179,6 +180,7 @@ class Rollout:
         same, compared = 0, 0
         try:
             for pod, rows in asked:
+                began = time.perf_counter()
                 candidates = candidates_on(nodes, pod, rows)
                 if len(candidates.rows) == 0:
                     continue
@@ -187,6 +189,7 @@ class Rollout:
                 best = rank(score_in_time(bound, inputs, worker, until), candidates).rows[0]
                 same += int(best == rank(in_service.scores(nodes, pod, candidates), candidates).rows[0])
                 compared += 1
+                time.sleep(PAUSE * (time.perf_counter() - began))
         except PolicyError as error:
             raise PolicyError(f"{path}: {error}, on what was asked about lately") from error
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
