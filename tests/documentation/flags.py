@@ -15,6 +15,7 @@ from training.benchmarks import openb
 from training.command_line import checked
 from training.comparison import definition
 from training.config import register
+from training.replay import request as replay
 from training.sweep import parsed
 
 SWEEPS = {"-m", "--multirun"}
@@ -80,6 +81,10 @@ def _check_evaluate(words: Sequence[str]) -> None:
     evaluate.parse_arguments(words)
 
 
+def _check_replay(words: Sequence[str]) -> None:
+    replay.parse_arguments(words, "")
+
+
 def _check_openb(words: Sequence[str]) -> None:
     openb.parse_arguments(words)
 
@@ -89,6 +94,7 @@ MODULES: dict[str, Callable[[Sequence[str]], None]] = {
     "training.compare": _check_compare,
     "training.evaluate": _check_evaluate,
     "training.benchmarks.openb": _check_openb,
+    "training.replay": _check_replay,
 }
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -43,6 +44,22 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+class Appendix(NamedTuple):
+    """A further table of a report.
+
+    Attributes:
+        title: its heading.
+        note: what the reader should know, a paragraph.
+        headings: of its columns; the first is text.
+        rows: its cells.
+    """
+
+    title: str
+    note: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 def format_metric(metric: Metric, value: float) -> str:
@@ -157,18 +174,21 @@ def terminal_tables(evaluation: Evaluation) -> list[Table]:
     return [values, differences]
 
 
-def json_report(evaluation: Evaluation) -> str:
-    """The text of evaluation.json."""
-    return json.dumps(evaluation.to_json(), indent=1, allow_nan=False) + "\n"
+def json_report(evaluation: Evaluation, further: Mapping[str, Any] | None = None) -> str:
+    """The text of evaluation.json, with further keys where there are any."""
+    return json.dumps({**evaluation.to_json(), **(further or {})}, indent=1, allow_nan=False) + "\n"
 
 
-def markdown_report(name: str, evaluation: Evaluation, facts: Mapping[str, str]) -> str:
+def markdown_report(
+    name: str, evaluation: Evaluation, facts: Mapping[str, str], appendices: Sequence[Appendix] = ()
+) -> str:
     """The evaluation as Markdown: a table of all metrics and one of comparisons per load, and the definitions.
 
     Args:
         name: of the run.
         evaluation: results to show.
         facts: what the reader should know of the run, by name.
+        appendices: further tables.
     """
     parts = [
         f"# {name}",
@@ -215,6 +235,8 @@ def markdown_report(name: str, evaluation: Evaluation, facts: Mapping[str, str])
                 markdown_table(headings, rows, texts=2),
                 holm_family(evaluation),
             ]
+    for appendix in appendices:
+        parts += [f"## {appendix.title}", appendix.note, markdown_table(appendix.headings, appendix.rows)]
     parts += ["## What the numbers mean", HOW_TO_READ, definitions(evaluation.metrics.values())]
     return "\n\n".join(parts) + "\n"
 
@@ -250,7 +272,11 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts
 
 
 def html_report(
-    name: str, evaluation: Evaluation, facts: Mapping[str, str], curve: Sequence[plots.CurvePoint] = ()
+    name: str,
+    evaluation: Evaluation,
+    facts: Mapping[str, str],
+    curve: Sequence[plots.CurvePoint] = (),
+    appendices: Sequence[Appendix] = (),
 ) -> str:
     """The evaluation as a page with tables and plots.
 
@@ -259,6 +285,7 @@ def html_report(
         evaluation: results to show.
         facts: what the reader should know of the run, by name.
         curve: the learning curve; empty for policies that were not trained here.
+        appendices: further tables.
     """
     has_gpus = not all(math.isnan(evaluation.mean(policy, "gpu_allocation")) for policy in evaluation.policies)
     return ENVIRONMENT.get_template("report.html.j2").render(
@@ -278,6 +305,7 @@ def html_report(
         format_comparison=format_comparison,
         format_p_value=format_p_value,
         format_probability=format_probability,
+        appendices=appendices,
         learning_curve=Markup(plots.learning_curve(curve)) if curve else None,
         wait_by_load=Markup(plots.wait_by_load(evaluation)),
         wait_distribution={load: Markup(plots.wait_distribution(evaluation, load)) for load in evaluation.loads},
