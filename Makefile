@@ -46,6 +46,9 @@ browser: ## Install Debian's Chromium, which the tests of the demo drive, where 
 pictures: $(VENV_STAMP) ## Take the pictures of the demo in docs/pictures anew
 	STOWAGE_PICTURES=docs/pictures $(PYTHON) -m pytest -q tests/training/demo/test_browser.py
 
+docs: $(VENV_STAMP) ## Build the site of all pages, with the API reference, into dist/docs; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+
 proto: $(VENV_STAMP) ## Generate the Python code of proto/
 	$(PYTHON) proto/generate.py
 
@@ -64,4 +67,4 @@ clean: ## Remove the virtual environment and what tools left behind; runs/ is ke
 
 include tests/cluster/cluster.mk
 
-.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler soak fuzz demo browser pictures proto install clean
+.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler soak fuzz demo browser pictures docs proto install clean

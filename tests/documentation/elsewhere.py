@@ -44,6 +44,9 @@ ELSEWHERE = (
     Elsewhere(r"-m training\.evaluate$", LONG, "tests/training/test_evaluate.py"),
     Elsewhere(r"-m training\.evaluate .*--workload (openb|kubectl)", LONG, "tests/training/test_evaluate.py"),
     Elsewhere(r"-m training\.evaluate .*--scheduler ", LONG, "tests/training/test_evaluate.py"),
+    Elsewhere(r"pre-commit install$", "changes the checkout", "tests/release/test_project_files.py"),
+    Elsewhere(r"-m pytest ", "CI runs them all", "make test"),
+    Elsewhere(r"\.ci/release\.py ", "needs Helm and a checkout", "tests/release/test_release.py"),
     # What is left of programs of which only some commands are quick.
     Elsewhere(r"^make ", "CI makes it, or the test of what it does", "make test"),
     Elsewhere(r"^kubectl ", CLUSTER, "tests/cluster"),
