@@ -59,6 +59,7 @@ args:
   {{- end }}
   - --assume-ttl={{ .Values.extender.assumeTtl }}
   - --log-level={{ .Values.extender.logLevel }}
+  - --log-format={{ .Values.extender.logFormat }}
   {{- range .Values.extender.extraArgs }}
   - {{ . | quote }}
   {{- end }}

@@ -30,10 +30,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{- define "stowage.testMetadata" -}}
-namespace: {{ .Release.Namespace }}
+{{- /* Pods beside the deployment's have another name, or its Service and its disruption budget would count them. */ -}}
+{{- define "stowage.asideLabels" -}}
+{{- $name := printf "%s-%s" (include "stowage.name" (index . 0) | trunc 50) (index . 1) -}}
+{{- with index . 0 -}}
+app.kubernetes.io/name: {{ $name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "stowage.asideMetadata" -}}
+namespace: {{ (index . 0).Release.Namespace }}
 labels:
-  {{- include "stowage.labels" . | nindent 2 }}
+  {{- include "stowage.asideLabels" . | nindent 2 }}
 {{- end -}}
 
 {{- define "stowage.serviceAccountName" -}}

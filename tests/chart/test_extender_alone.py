@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.chart.handshake import shake_hands
 from tests.chart.rendering import ROOT, HelmError, Rendered, flags, render
 
 pytestmark = pytest.mark.cluster
@@ -68,7 +69,7 @@ def test_it_may_only_read_nodes_and_pods(helm: Path) -> None:
         if document["kind"] == "ClusterRole"
     ]
     assert rendered.one("ClusterRole")["rules"] == committed[0]["rules"]
-    assert rendered.all("Lease") == rendered.all("RoleBinding") == []
+    assert rendered.all("Lease") == []
     told = render(helm, ALONE | {"extender.reservations.events": True}).one("ClusterRole")["rules"]
     assert {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]} in told
 
@@ -90,24 +91,25 @@ def test_its_own_certificate_is_for_the_name_that_kube_scheduler_asks_for(helm: 
         shake_hands(authority, files, "another.scheduling.svc")
 
 
-def shake_hands(authority: str, files: dict[str, Path], name: str) -> str:
-    """A TLS handshake in memory, as kube-scheduler does it; returns the name in the certificate."""
-    client = ssl.create_default_context(cadata=authority)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files["tls.crt"], files["tls.key"])
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asking = client.wrap_bio(to_client, to_server, server_hostname=name)
-    answering = server.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for side in (asking, answering):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    certificate = asking.getpeercert()
-    assert certificate is not None
-    subject = dict(part for (part,) in certificate["subject"])
-    return str(subject["commonName"])
+def test_only_its_own_certificate_is_renewed_and_by_rights_for_that_alone(helm: Path) -> None:
+    rendered = render(helm, ALONE)
+    job = rendered.one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    (rule,) = rendered.one("Role")["rules"]
+    given = flags(job["spec"]["containers"][0])
+    assert rule == {
+        "apiGroups": [""],
+        "resources": ["secrets"],
+        "resourceNames": ["stowage-tls"],
+        "verbs": ["get", "patch"],
+    }
+    assert (given["--secret"], given["--days"]) == ("stowage-tls", "365")
+    assert rendered.one("RoleBinding")["subjects"][0]["name"] == job["spec"]["serviceAccountName"]
+    # Its pods are none of the deployment's, nor of what selects these.
+    selector = rendered.one("Service")["spec"]["selector"]
+    assert not selector.items() <= job["metadata"]["labels"].items()
+    for values in ({"scheduler.enabled": True}, {"tls": {"source": "secret", "secretName": "mine"}}):
+        assert render(helm, ALONE | values).all("CronJob") == []
+    assert render(helm, ALONE | {"tls.selfSigned.renewal.enabled": False}).all("CronJob") == []
 
 
 def test_a_secret_or_cert_manager_brings_the_certificate(helm: Path) -> None:

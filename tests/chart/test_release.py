@@ -1,12 +1,16 @@
 """Releases of the chart in a real API server: accepted whole, changed, rolled back, and gone without a trace."""
 
+import base64
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 
+from extender.renewal import renew
 from tests.chart.rendering import ROOT, Document, HelmError, Rendered, render, run_helm, set_values
 from tests.cluster.api import Api
 from tests.cluster.control_plane import ControlPlane, run_control_plane
@@ -17,6 +21,7 @@ NAMESPACE = "scheduling"
 COLLECTIONS = {
     "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
     "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    "CronJob": "/apis/batch/v1/namespaces/{namespace}/cronjobs",
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
@@ -110,7 +115,8 @@ def test_every_object_is_accepted_field_by_field(helm: Path, control_plane: Cont
 def test_every_pod_keeps_to_restricted_pod_security(helm: Path, control_plane: ControlPlane, values: Document) -> None:
     rendered = render(helm, values)
     path = COLLECTIONS["Pod"].format(namespace=NAMESPACE)
-    for pod in [*rendered.all("Pod"), pod_of(rendered)]:
+    renewals = [cronjob["spec"]["jobTemplate"]["spec"]["template"] for cronjob in rendered.all("CronJob")]
+    for pod in [*rendered.all("Pod"), pod_of(rendered), *map(pod_from, renewals)]:
         control_plane.api.apply(path, pod, dry_run=True)
     careless = pod_of(rendered)
     del careless["spec"]["containers"][0]["securityContext"]["capabilities"]
@@ -120,7 +126,11 @@ def test_every_pod_keeps_to_restricted_pod_security(helm: Path, control_plane: C
 
 def pod_of(rendered: Rendered) -> Document:
     """A pod as the deployment would make it."""
-    template = rendered.one("Deployment")["spec"]["template"]
+    return pod_from(rendered.one("Deployment")["spec"]["template"])
+
+
+def pod_from(template: Document) -> Document:
+    """A pod of a template."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -191,6 +201,32 @@ def test_a_certificate_is_kept_until_half_of_its_time_has_passed(in_cluster: Clu
 
     in_cluster.helm("uninstall", "stowage")
     assert in_cluster.names() == before
+
+
+def test_a_certificate_is_renewed_by_rights_for_it_alone_and_helm_goes_on(
+    in_cluster: Cluster, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    in_cluster.release("install", {"scheduler.enabled": False})
+    first, authority = (in_cluster.object("Secret", f"stowage-{name}")["data"] for name in ("tls", "ca"))
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_bytes(base64.b64decode(authority[name]))
+    kubeconfig = control_plane.kubeconfig(NAMESPACE, "stowage-renewal")
+    api = client.CoreV1Api(config.new_client_from_config(str(kubeconfig)))
+    names, now = ["stowage.scheduling.svc"], time.time()
+
+    assert not renew(api, "stowage-tls", NAMESPACE, tmp_path, names, 365, now + 182 * 86400)
+    assert in_cluster.object("Secret", "stowage-tls")["data"] == first
+    assert renew(api, "stowage-tls", NAMESPACE, tmp_path, names, 365, now + 183 * 86400)
+    renewed = in_cluster.object("Secret", "stowage-tls")["data"]
+    assert renewed["tls.crt"] != first["tls.crt"]
+    assert renewed["ca.crt"] == first["ca.crt"]
+    with pytest.raises(ApiException, match="Forbidden"):
+        api.read_namespaced_secret("stowage-ca", NAMESPACE)
+
+    in_cluster.release("upgrade", {"scheduler.enabled": False, "replicas": 1})
+    assert in_cluster.object("Secret", "stowage-tls")["data"] == renewed
+    in_cluster.helm("rollback", "stowage", "1", "--wait=hookOnly")
+    assert in_cluster.object("Secret", "stowage-tls")["data"] == first
 
 
 def test_a_release_that_is_refused_leaves_nothing(in_cluster: Cluster) -> None:
