@@ -17,6 +17,7 @@ import json
 import math
 import sys
 from array import array
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import uvloop
 LIMIT_SECONDS = 1.0  # httpTimeout of the chart's extender
 LATE_SECONDS = 0.05
 CONNECTIONS_AT_MOST = 256
+IDLE_SECONDS = 90.0  # after which Go closes a kept connection, net/http.DefaultTransport.IdleConnTimeout
 
 
 class BadAnswerError(Exception):
@@ -38,7 +40,7 @@ class Asker:
     def __init__(self, port: int, candidates: int) -> None:
         self._port = port
         self._candidates = candidates
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free: deque[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = deque()  # the last used last
         self._open = 0
         self._nodes: list[str] = []
         self._encoded: list[bytes] = []
@@ -92,7 +94,11 @@ class Asker:
         self.answers.extend((since_start, seconds, ranked))
 
     async def _exchange(self, body: bytes) -> bytes:
-        reader, writer = self._free.pop() if self._free else await self._connect()
+        clock = asyncio.get_running_loop().time
+        while self._free and clock() - self._free[0][0] > IDLE_SECONDS:
+            self._free.popleft()[2].close()
+            self._open -= 1
+        reader, writer = self._free.pop()[1:] if self._free else await self._connect()
         try:
             writer.write(
                 b"POST /prioritize HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: Go-http-client/1.1\r\n"
@@ -111,7 +117,7 @@ class Asker:
             self._open -= 1
             writer.close()
             raise
-        self._free.append((reader, writer))
+        self._free.append((clock(), reader, writer))
         return answer
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
