@@ -287,16 +287,36 @@ def results_of(runs: dict[str, list[Run]], ours: Ours, arguments: argparse.Names
     return results
 
 
-def main() -> None:
-    """Measure, print the table and write the file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scheduler", description=__doc__.split("\n")[0])
-    parser.add_argument("--nodes", type=int, default=5000)
-    parser.add_argument("--pods", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=5)
+EXAMPLES = """\
+examples:
+  python -m benchmarks.scheduler
+  python -m benchmarks.scheduler --nodes 500 --pods 500 --rounds 1
+
+Needs gcc and the control plane of `make cluster-tools`. Writes benchmarks/results/scheduler.json too.
+Exit codes: 0 done; 1 something failed; 2 the arguments were refused.
+"""
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scheduler",
+        description=__doc__.split("\n")[0],
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--nodes", type=int, default=5000, help="of the cluster (default: %(default)s)")
+    parser.add_argument("--pods", type=int, default=5000, help="of a round (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="whose median counts (default: %(default)s)")
     parser.add_argument("--percentage", type=int, default=0, help="percentageOfNodesToScore; 0 is the default sample")
     parser.add_argument("--pods-per-node", type=int, default=10, help="for the last measurement")
-    parser.add_argument("--policy", default="bundled:latency", help="what is served (default: bundled:latency)")
-    arguments = parser.parse_args()
+    parser.add_argument("--policy", default="bundled:latency", help="what is served (default: %(default)s)")
+    return parser
+
+
+def main() -> None:
+    """Measure, print the table and write the file."""
+    arguments = argument_parser().parse_args()
     console = Console()
     tools = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))
     runs: dict[str, list[Run]] = {case: [] for case in CASES}

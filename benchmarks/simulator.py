@@ -8,6 +8,8 @@ compared too. Times are CPU seconds of one core, which other work on the machine
 processes (see `processes`) and that of compilation go by the clock. The parts of openb are left out where the trace is
 not found; queueing episodes then come from the built-in generator. Policies have weights at random: their speed hardly
 depends on what they have learned.
+
+Writes the table as JSON too (--results). Exit codes: 0 done; 2 the arguments or the trace were refused.
 """
 
 import argparse
@@ -259,8 +261,8 @@ def measure_compilation(into: Measurements) -> None:
     into.add("first episode of a process, FGD", "compiled code from the disk", seconds[1], "s", seconds[0])
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulator",
         description=__doc__,
@@ -276,7 +278,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="leave out the comparison with whole arrays, half a minute or more",
     )
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results (default: %(default)s)")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return argument_parser().parse_args(arguments)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The command line: `stowage-extender serve`, `explain --pod NAMESPACE/NAME` and `check-policy FILE`."""
+"""The command line: `stowage-extender serve`, `explain --pod NAMESPACE/NAME`, `check-policy FILE` and `completion`."""
 
 import argparse
 import asyncio
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from extender import wire
+from extender.completion import bash_script, of_parser
 from extender.policies.base import PolicyError
 from extender.policies.bundled import policy_path
 from extender.policies.onnx import load_policy
@@ -28,10 +29,15 @@ from extender.settings import Settings, SettingsFileError, load
 from extender.telemetry import logs
 
 USAGE_ERROR = 2
+PROGRAM = "stowage-extender"
 EXPLAIN_SECONDS = 30.0
 # How long a thread that examines a policy file or reads a list keeps the interpreter from one that answers a request.
 # With Python's own 5 ms each of a request's waits for a socket can cost 5 ms meanwhile, and requests pile up.
 SWITCH_SECONDS = 0.0005
+
+EXIT_STATUS = """\
+exit status: 0 done; 2 it could not be done as asked, and stderr says why
+"""
 
 SERVE_EXAMPLES = """\
 examples:
@@ -56,20 +62,33 @@ with their scores.
 """
 
 CHECK_EXAMPLE = """\
-example:
+examples:
   stowage-extender check-policy policy.onnx
+  stowage-extender check-policy bundled:latency
+
+Prints one line of JSON.
+"""
+
+COMPLETION_EXAMPLES = """\
+examples:
+  source <(stowage-extender completion)
+  stowage-extender completion > ~/.local/share/bash-completion/completions/stowage-extender
+  python -m training.completion          for the commands of training as well
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 if it could not be run as it was given."""
-    parser = _parser()
+    parser = command_parser()
     given = parser.parse_args(arguments)
     try:
         if given.command == "check-policy":
             return _check_policy(given.file)
         if given.command == "explain":
             return _explain(given)
+        if given.command == "completion":
+            sys.stdout.write(bash_script(of_parser(PROGRAM, parser), [PROGRAM]))
+            return 0
         return _serve(given)
     except (PolicyError, StartError, SettingsFileError, ExplainError) as error:
         return _fail(str(error))
@@ -141,11 +160,12 @@ def _explain(given: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
-        prog="stowage-extender",
+        prog=PROGRAM,
         description="Scores nodes for kube-scheduler with a policy trained in simulation.",
-        epilog=f"{SERVE_EXAMPLES}\n{CHECK_EXAMPLE}",
+        epilog=f"{SERVE_EXAMPLES}\n{CHECK_EXAMPLE}\n{EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -153,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         "serve",
         help="answer kube-scheduler until SIGTERM",
         description="Answers kube-scheduler over HTTP, and gRPC clients, until SIGTERM.",
-        epilog=SERVE_EXAMPLES,
+        epilog=f"{SERVE_EXAMPLES}\n{EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.add_argument("--config", metavar="FILE", help="YAML file with settings, named as the flags with _ for -")
@@ -167,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
         "explain",
         help="say why a pod was sent where it was",
         description="Asks a running extender about its last answer for a pod; exit status 2: it knows none.",
-        epilog=EXPLAIN_EXAMPLES,
+        epilog=f"{EXPLAIN_EXAMPLES}\n{EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     explain.add_argument("--pod", required=True, metavar="NAMESPACE/NAME", help="which pod")
@@ -180,7 +200,14 @@ def _parser() -> argparse.ArgumentParser:
         "check-policy",
         help="verify a policy file before a rollout",
         description="Loads the file as serve would and prints what it is; exit status 2: serve would refuse it.",
-        epilog=CHECK_EXAMPLE,
+        epilog=f"{CHECK_EXAMPLE}\n{EXIT_STATUS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands.add_parser(
+        "completion",
+        help="print completion for bash and zsh",
+        description="Prints a script that completes command lines, for bash, and for zsh after bashcompinit.",
+        epilog=f"{COMPLETION_EXAMPLES}\n{EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     check.add_argument("file", metavar="FILE", help="policy file, or bundled:NAME")

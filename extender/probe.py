@@ -12,10 +12,14 @@ import urllib.parse
 
 TIMEOUT_SECONDS = 4.0
 OK, NOT_OK, USAGE_ERROR = 0, 1, 2
+EXIT_STATUS = "\nExit codes: 0 it answered 200; 1 another status, or no answer; 2 the URL was refused.\n"
 
 
 def main(arguments: list[str]) -> int:
     """Ask once; the answer, or why there is none, goes to stdout, where the kubelet takes it from for its event."""
+    if arguments in (["-h"], ["--help"]):
+        sys.stdout.write(__doc__ + EXIT_STATUS)
+        return OK
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m extender.probe http://HOST:PORT/PATH\n")
         return USAGE_ERROR

@@ -88,8 +88,8 @@ class Request:
     outputs: dict[str, Path]
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate",
         usage="%(prog)s [options]",
@@ -182,7 +182,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--processes", type=int, help="that play at the same time (default: one per core); results do not depend on it"
     )
     results.add_argument("--list-metrics", action="store_true", help="print what is measured and exit")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return argument_parser().parse_args(arguments)
 
 
 def request_of(options: argparse.Namespace) -> Request:

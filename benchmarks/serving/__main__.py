@@ -155,16 +155,36 @@ def measure(folder: Path, rounds: int, scale: float, policy: str, console: Conso
     return results
 
 
-def main() -> None:
-    """Measure, print, and write the results."""
-    parser = argparse.ArgumentParser(description="How long an answer takes, beside a server that does nothing.")
+EXAMPLES = """\
+examples:
+  python -m benchmarks.serving
+  python -m benchmarks.serving --rounds 1 --scale 0.1 --policy bundled:latency
+
+Needs gcc. Writes the table as JSON too (--results).
+Exit codes: 0 done; 1 a server failed; 2 the arguments were refused.
+"""
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving",
+        description="How long an answer takes, beside a server that does nothing.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--rounds", type=int, default=5, help="how often all cases are gone through (default: 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="times as many requests as usual (default: 1)")
     parser.add_argument(
         "--policy", default="bundled:latency", help="what is served (default: bundled:latency, as the chart has it)"
     )
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder for the results")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure, print, and write the results."""
+    given = argument_parser().parse_args()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Path(folder), given.rounds, given.scale, given.policy, console)

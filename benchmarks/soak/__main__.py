@@ -224,10 +224,23 @@ def settle(extender: ExtenderProcess, expected: Callable[[], dict[str, NodeView]
     return []
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+EXAMPLES = """\
+examples:
+  python -m benchmarks.soak
+  python -m benchmarks.soak --minutes 5 --nodes 200 --candidates 80 --restarts 1
+
+Needs the control plane of `make cluster-tools`. Writes the table as JSON too (--results).
+Exit codes: 0 it held; 1 it did not, or something failed; 2 the arguments were refused.
+"""
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.soak", description=__doc__.split("\n")[0], epilog="exit status 1: it did not hold"
+        prog="python -m benchmarks.soak",
+        description=__doc__.split("\n")[0],
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--minutes", type=float, default=30.0, help="how long (default: 30)")
     parser.add_argument("--rate", type=float, default=300.0, help="requests a second (default: 300)")
@@ -241,7 +254,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--down-seconds", type=float, default=5.0, help="how long it stays away (default: 5)")
     parser.add_argument("--assume-ttl", type=float, default=30.0, help="the extender's setting (default: 30)")
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder for the results")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return argument_parser().parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

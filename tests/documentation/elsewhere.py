@@ -50,5 +50,5 @@ ELSEWHERE = (
     # What is left of programs of which only some commands are quick.
     Elsewhere(r"^make ", "CI makes it, or the test of what it does", "make test"),
     Elsewhere(r"^kubectl ", CLUSTER, "tests/cluster"),
-    Elsewhere(r"-m training\.(?!evaluate)", LONG, "tests/training"),
+    Elsewhere(r"-m training\.(?!evaluate|completion)", LONG, "tests/training"),
 )

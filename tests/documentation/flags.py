@@ -10,7 +10,7 @@ import yaml
 import extender.__main__ as extender_command
 from extender.settings import Settings
 from tests.documentation.pages import ROOT
-from training import compare, evaluate
+from training import compare, completion, evaluate
 from training.benchmarks import openb
 from training.command_line import checked
 from training.comparison import definition
@@ -89,17 +89,22 @@ def _check_openb(words: Sequence[str]) -> None:
     openb.parse_arguments(words)
 
 
+def _check_completion(words: Sequence[str]) -> None:
+    completion.argument_parser().parse_args(words)
+
+
 MODULES: dict[str, Callable[[Sequence[str]], None]] = {
     "training.run": _check_run,
     "training.compare": _check_compare,
     "training.evaluate": _check_evaluate,
     "training.benchmarks.openb": _check_openb,
     "training.replay": _check_replay,
+    "training.completion": _check_completion,
 }
 
 
 def _check_extender(words: Sequence[str]) -> None:
-    given = extender_command._parser().parse_args(words)
+    given = extender_command.command_parser().parse_args(words)
     if given.command == "serve":
         flags = {name: getattr(given, name) for name in Settings.model_fields if getattr(given, name) is not None}
         Settings.model_validate(flags)

@@ -463,8 +463,8 @@ def names_of(files: Sequence[Path]) -> dict[Path, str]:
     return {path: name if name and taken[name] == 1 else str(path) for path, name in short.items()}
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.benchmarks.openb",
         description=__doc__,
@@ -480,7 +480,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--seeds", type=parse_seeds, default="42-51", help="(default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run with its 131 numbers")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return argument_parser().parse_args(arguments)
 
 
 def check_output(path: Path) -> None:

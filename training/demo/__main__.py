@@ -45,8 +45,8 @@ def command(port: int) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", str(app), f"--server.port={port}", *options]
 
 
-def main() -> int:
-    """Entry of `python -m training.demo`."""
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.demo",
         usage="%(prog)s [options]",
@@ -58,7 +58,12 @@ def main() -> int:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="past runs (default: %(default)s)"
     )
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Entry of `python -m training.demo`."""
+    given = argument_parser().parse_args()
     if importlib.util.find_spec("streamlit") is None:
         print(
             "training.demo: streamlit is not installed: pip install 'stowage[train,demo]', or make demo",

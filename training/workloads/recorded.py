@@ -39,6 +39,13 @@ from training.workloads.tables import LARGEST, TraceError
 
 LOG_FILE = "decisions.jsonl"
 ASSUMED_SECONDS = 3600.0
+EXAMPLES = """\
+examples:
+  python -m training.workloads.recorded /var/log/stowage
+  python -m training.workloads.recorded recorded --assumed-seconds 300
+
+Prints JSON. Exit codes: 0 done; 2 the folder cannot be read.
+"""
 
 
 def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | None = None) -> Population:
@@ -163,9 +170,14 @@ def _problem(record: Record) -> str:
     return ""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Say what a recorded workload holds, as JSON; exit status 2: it cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m training.workloads.recorded", description=__doc__.split("\n")[0])
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.workloads.recorded",
+        description=__doc__.split("\n")[0],
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", type=Path, help=f"holds {LOG_FILE} and the nodes, nodes.json or nodes.csv")
     parser.add_argument(
         "--assumed-seconds",
@@ -173,6 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=ASSUMED_SECONDS,
         help="duration of a pod that announced none and has not ended (default: %(default)g)",
     )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Say what a recorded workload holds, as JSON; exit status 2: it cannot be read."""
+    parser = argument_parser()
     given = parser.parse_args(arguments)
     try:
         population = read_population(given.folder, given.assumed_seconds)

@@ -1,0 +1,130 @@
+"""Every command, one by one: help with examples and exit codes, refusals, plain text where there is no terminal.
+
+A module that can be run and is not in `COMMANDS` fails here: it is either a command for people, or is said not to be.
+"""
+
+import importlib
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from extender.completion import bash_script
+from training import completion
+
+ROOT = Path(__file__).resolve().parents[2]
+# Module, and what stands before its examples.
+COMMANDS = {
+    "extender.__main__": "stowage-extender",
+    "extender.probe": "python -m extender.probe",
+    "training.run": "python -m training.run",
+    "training.evaluate": "python -m training.evaluate",
+    "training.compare": "python -m training.compare",
+    "training.completion": "python -m training.completion",
+    "training.benchmarks.openb": "python -m training.benchmarks.openb",
+    "training.workloads.recorded": "python -m training.workloads.recorded",
+    "training.demo.__main__": "python -m training.demo",
+    "training.replay.__main__": "python -m training.replay",
+    "benchmarks.simulator": "python -m benchmarks.simulator",
+    "benchmarks.scheduler": "python -m benchmarks.scheduler",
+    "benchmarks.serving.__main__": "python -m benchmarks.serving",
+    "benchmarks.soak.__main__": "python -m benchmarks.soak",
+}
+# Started by other programs alone.
+PARTS = {
+    "training.simulator.ahead",
+    "benchmarks.serving.api_server",
+    "benchmarks.serving.null_rpc",
+    "benchmarks.soak.client",
+}
+TAKES_WORDS = {"training.run", "training.compare"}  # settings rather than flags
+ESCAPE = "\x1b"
+
+
+def runnable() -> Iterator[str]:
+    for package in ("extender", "training", "benchmarks"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8"):
+                yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+RUNNABLE = [module for module in runnable() if module not in PARTS]
+
+
+def said(module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command in this process; returns its exit code."""
+    monkeypatch.setattr("sys.argv", [module, *arguments])
+    main = importlib.import_module(module).main
+    try:
+        status = main(arguments) if module == "extender.probe" else main()
+    except SystemExit as stop:
+        status = stop.code
+    return int(status or 0)
+
+
+def test_every_module_that_can_be_run_is_known() -> None:
+    assert [module for module in RUNNABLE if module not in COMMANDS] == []
+
+
+@pytest.mark.parametrize("module", RUNNABLE)
+def test_help_has_examples_and_exit_codes_and_is_plain_text(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(module, ["--help"], monkeypatch) == 0
+    text = capsys.readouterr().out
+    examples = [line for line in text.splitlines() if line.strip().startswith(COMMANDS[module])]
+    assert len(examples) >= 1
+    assert re.search(r"[Ee]xit (codes?|status)", text)
+    assert ESCAPE not in text
+
+
+@pytest.mark.parametrize("module", RUNNABLE)
+def test_what_is_not_known_is_refused_with_2_and_named(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    word = "no_such_key=1" if module in TAKES_WORDS else "--no-such-flag"
+    assert said(module, [word], monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert error.strip()
+    assert ESCAPE not in error
+
+
+def complete(script: Path, *words: str) -> list[str]:
+    """What bash offers behind these words, the last of which is being typed."""
+    quoted = " ".join(f"'{word}'" for word in words)
+    line = f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}"
+    asked = f"source {script}; {line}; _stowage; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    answer = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, timeout=60)
+    return answer.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("completion") / "script"
+    path.write_text(bash_script(completion.completions(), completion.PROGRAMS))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("stowage-extender", ""), "serve"),
+        (("stowage-extender", "serve", "--dead"), "--deadline"),
+        ((".venv/bin/stowage-extender", "explain", "--po"), "--pod"),
+        (("python", "-m", "training.ev"), "training.evaluate"),
+        ((".venv/bin/python", "-m", "training.evaluate", "--serv"), "--service-levels"),
+        (("stowage-extender", "serve", "--policy", "a/b.onnx", "--dead"), "--deadline"),
+        (("python", "-m", "training.run", "algorithm", "=", "p"), "ppo"),  # as bash takes it apart
+        (("python", "-m", "training.run", "algorithm", "="), "dqn"),
+        (("python", "-m", "training.run", "env.nod"), "env.nodes="),
+        (("python", "-m", "training.compare", "experiment", "=", "a"), "algorithms"),
+    ],
+)
+def test_bash_completes(script: Path, words: tuple[str, ...], offered: str) -> None:
+    assert offered in complete(script, *words)
+
+
+def test_what_is_none_of_ours_is_left_to_bash(script: Path) -> None:
+    assert complete(script, "python", "script.py", "--he") == []
