@@ -34,6 +34,7 @@ COMMANDS = {
 }
 # Started by other programs alone.
 PARTS = {
+    "extender.renewal",
     "training.simulator.ahead",
     "benchmarks.serving.api_server",
     "benchmarks.serving.null_rpc",
