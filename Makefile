@@ -65,6 +65,9 @@ $(VENV_STAMP): pyproject.toml constraints.txt
 clean: ## Remove the virtual environment and what tools left behind; runs/ is kept
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
+kind: $(VENV_STAMP) ## Try the chart on a kind cluster of its own (Docker or podman, kind, kubectl, helm), and delete it
+	$(PYTHON) -m training.kind $(KIND_ARGUMENTS)
+
 include tests/cluster/cluster.mk
 
 .PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler soak fuzz demo browser pictures docs proto install clean

@@ -27,6 +27,7 @@ COMMANDS = {
     "training.workloads.recorded": "python -m training.workloads.recorded",
     "training.demo.__main__": "python -m training.demo",
     "training.replay.__main__": "python -m training.replay",
+    "training.kind.__main__": "python -m training.kind",
     "benchmarks.simulator": "python -m benchmarks.simulator",
     "benchmarks.scheduler": "python -m benchmarks.scheduler",
     "benchmarks.serving.__main__": "python -m benchmarks.serving",

@@ -11,8 +11,10 @@ import yaml
 from tests.cluster.kind.engine import Engine
 from tests.cluster.kind.isolation import assert_isolated
 from tests.cluster.kind.node_image import COREDNS_TAG, ETCD_TAG, NAME
+from tests.cluster.testbed import MANIFESTS
 
 CLUSTER = "stowage"
+KIND = MANIFESTS / "kind.yaml"
 LOGS = ("logs", "--namespace=scheduling", "--selector=app.kubernetes.io/name=stowage", "--prefix", "--tail=20")
 READY_LIMIT_SECONDS = 180.0
 COMMAND_LIMIT_SECONDS = 600.0
@@ -102,11 +104,10 @@ class KindCluster:
         """Run a command on the node."""
         return self._engine.podman("exec", self.node, *command)
 
-    def create(self, node_image: Path) -> None:
+    def create(self) -> None:
         """Create it and wait until its node is ready, DNS answers included."""
-        self._engine.podman("load", "--quiet", "--input", str(node_image))
         configuration = self.directory / "kind.yaml"
-        configuration.write_text(yaml.safe_dump(_configuration()))
+        write_configuration(configuration)
         self.kind(
             *("create", "cluster", f"--name={CLUSTER}", f"--image={NAME}", f"--config={configuration}"),
             *(f"--kubeconfig={self.kubeconfig}", "--wait=0s", "--retain"),
@@ -141,15 +142,13 @@ class KindCluster:
 
 
 @contextmanager
-def run_cluster(
-    engine: Engine, tools: Path, kind_tools: Path, node_image: Path, directory: Path
-) -> Iterator[KindCluster]:
+def run_cluster(engine: Engine, tools: Path, kind_tools: Path, directory: Path) -> Iterator[KindCluster]:
     """A cluster, isolated before and after it is created, and gone at the end."""
     assert_isolated()
     cluster = KindCluster(engine, tools, kind_tools, directory)
     try:
         try:
-            cluster.create(node_image)
+            cluster.create()
         except ClusterError as error:
             error.add_note(cluster.describe())
             raise
@@ -159,12 +158,10 @@ def run_cluster(
         cluster.delete()
 
 
-def _configuration() -> dict[str, object]:
-    patches = [yaml.safe_dump(patch) for patch in (KUBEADM, KUBEADM_INIT, KUBEADM_JOIN, KUBELET)]
-    return {
-        "kind": "Cluster",
-        "apiVersion": "kind.x-k8s.io/v1alpha4",
-        "networking": {"disableDefaultCNI": True, "apiServerAddress": "127.0.0.1"},
-        "nodes": [{"role": "control-plane"}],
-        "kubeadmConfigPatches": patches,
-    }
+def write_configuration(path: Path) -> None:
+    """Write what kind is to make: the cluster that users get, as this place can run it."""
+    configuration = yaml.safe_load(KIND.read_text())
+    configuration["networking"] = {"disableDefaultCNI": True, "apiServerAddress": "127.0.0.1"}
+    patches = (KUBEADM, KUBEADM_INIT, KUBEADM_JOIN, KUBELET)
+    configuration["kubeadmConfigPatches"] = [yaml.safe_dump(patch) for patch in patches]
+    path.write_text(yaml.safe_dump(configuration))

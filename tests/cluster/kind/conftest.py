@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.api import Api
 from tests.cluster.kind.application_image import application_image
 from tests.cluster.kind.cluster import CLUSTER, KindCluster, run_cluster
-from tests.cluster.kind.engine import run_engine
+from tests.cluster.kind.engine import Engine, run_engine
 from tests.cluster.kind.isolation import NotIsolatedError, assert_isolated
 from tests.cluster.kind.node_image import node_image
 from tests.cluster.kind.release import Release
@@ -33,19 +33,24 @@ def kind_tools() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(tools: Path, kind_tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KindCluster]:
-    """The cluster, with the image of the Dockerfile on its node."""
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """podman, with the image of a node."""
     try:
         assert_isolated()
     except NotIsolatedError as error:
         unavailable(str(error))
-    folder = tmp_path_factory.mktemp("kind")
-    node, application = node_image(), application_image()
-    with (
-        run_engine(folder / "engine") as engine,
-        run_cluster(engine, tools, kind_tools, node, folder) as cluster,
-    ):
-        cluster.load(application)
+    with run_engine(tmp_path_factory.mktemp("podman") / "engine") as engine:
+        engine.podman("load", "--quiet", "--input", str(node_image()))
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    engine: Engine, tools: Path, kind_tools: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KindCluster]:
+    """The cluster, with the image of the Dockerfile on its node."""
+    with run_cluster(engine, tools, kind_tools, tmp_path_factory.mktemp("kind")) as cluster:
+        cluster.load(application_image())
         yield cluster
 
 
