@@ -147,6 +147,7 @@ def build(root: Path, version: str, output: Path, helm: str, builder: str | None
     """
     output.mkdir(parents=True, exist_ok=True)
     run(sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--out-dir", str(output), str(root), cwd=root)
+    (output / ".gitignore").unlink(missing_ok=True)  # uv leaves one
     run(helm, "package", str(root), "--destination", str(output), cwd=root)
     (wheel,) = output.glob("*.whl")
     (chart,) = output.glob("*.tgz")

@@ -8,7 +8,7 @@ cluster-tools: $(VENV_STAMP) ## Build kube-apiserver, kube-scheduler, etcd, KWOK
 	@$(PYTHON) tests/cluster/tools/build.py --kubernetes $(KUBERNETES)
 
 e2e: cluster-tools $(E2E_POLICY) ## Place pods by a policy through a real kube-scheduler; install the chart in a real API server
-	STOWAGE_KUBERNETES=$(KUBERNETES) STOWAGE_E2E_POLICY=$(E2E_POLICY) $(PYTHON) -m pytest -m cluster tests/cluster tests/chart
+	STOWAGE_KUBERNETES=$(KUBERNETES) STOWAGE_E2E_POLICY=$(E2E_POLICY) $(PYTHON) -m pytest -m cluster tests/cluster tests/chart tests/release
 
 # The supported versions besides the one above, each with a burst of pods and a release of the chart from its
 # installation to its end; `make e2e KUBERNETES=1.35` tries everything on one of them.

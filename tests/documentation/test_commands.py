@@ -13,7 +13,7 @@ from tests.documentation.flags import check_call
 from tests.documentation.pages import ROOT, Statement, blocks, pages, statements
 
 STATEMENTS = [statement for page in pages() for statement in statements(page)]
-LIMIT_SECONDS = 280.0
+LIMIT_SECONDS = 800.0  # where nothing is compiled yet, on a busy machine
 SHELL_WORDS = {"cat", "mkdir", "cd"}  # they need no check of their own
 PATCHED = "extender/features.py"
 
@@ -40,6 +40,7 @@ def test_a_command_line_is_one_that_its_program_takes(statement: Statement) -> N
         assert known or call[0] in SHELL_WORDS or elsewhere(statement) or call[0] == ".venv/bin/python"
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", [page for page, runnable in RUN.items() if runnable])
 def test_a_page_can_be_followed_literally(page: str, tmp_path: Path) -> None:
     script = "\n".join(["set -euo pipefail", *(statement.text for statement in RUN[page])])
