@@ -31,17 +31,17 @@ from extender.policies.bundled import policy_path
 from extender.policies.heuristics import RULES
 from extender.policies.onnx import OnnxPolicy
 from extender.profile import weights_of
-from training.arguments import (
-    ArgumentError,
-    checked,
-    listed,
-    nested,
-    parse_loads,
-    parse_service_level,
-    parse_setting,
-    settings_of,
+from training.arguments import ArgumentError, checked, listed, nested, parse_setting
+from training.evaluation.flags import (
+    LISTED_SETTINGS,
+    add_episode_flags,
+    add_settings_flag,
+    add_workload_flags,
+    evaluation_of,
+    population_of,
+    workload_of,
 )
-from training.evaluation.metrics import SERVICE_LEVELS, catalogue
+from training.evaluation.metrics import catalogue
 from training.evaluation.report import (
     definitions,
     html_report,
@@ -50,11 +50,11 @@ from training.evaluation.report import (
     terminal_tables,
     write_whole,
 )
-from training.evaluation.runner import Contender, EvaluationArguments, evaluate, held_back_workload
+from training.evaluation.runner import Contender, EvaluationArguments, evaluate
 from training.progress import track
 from training.simulator.scheduling import SchedulerArguments
 from training.workloads.base import BASE_RESOURCES, Population
-from training.workloads.selection import WorkloadArguments, load_population
+from training.workloads.selection import WorkloadArguments
 from training.workloads.tables import TraceError
 
 POLICIES = "fgd,best-fit,most-allocated"
@@ -94,8 +94,7 @@ def argument_parser() -> argparse.ArgumentParser:
         prog="python -m training.evaluate",
         usage="%(prog)s [options]",
         description=__doc__,
-        epilog=f"--scheduler takes:\n{listed(SchedulerArguments)}\n\n"
-        f"--workload-settings takes:\n{listed(WorkloadArguments)}".replace("%", "%%"),
+        epilog=f"--scheduler takes:\n{listed(SchedulerArguments)}\n\n".replace("%", "%%") + LISTED_SETTINGS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -115,61 +114,12 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     episodes = parser.add_argument_group("on which episodes")
     defaults = EvaluationArguments()
-    for flag, name, metavar in (
-        ("--workload", "source", "SOURCE"),
-        ("--path", "path", "DIR"),
-        ("--traces", "traces", "DIR"),
-        ("--mix", "mix", "MIX"),
-        ("--process", "process", "PROCESS"),
-    ):
-        setting = settings_of(WorkloadArguments)[name]
-        shown = f" (default: {setting.default})" if setting.default else ""
-        episodes.add_argument(flag, dest=name, metavar=metavar, help=f"{setting.meaning}{shown}".replace("%", "%%"))
-    episodes.add_argument(
-        "--load",
-        type=parse_loads,
-        default=LOADS,
-        metavar="LOAD,…",
-        help="offered loads of the bottleneck resource (default: %(default)s)",
-    )
-    episodes.add_argument(
-        "--seeds", type=int, default=defaults.seeds, help="episodes at each load (default: %(default)s)"
-    )
-    episodes.add_argument(
-        "--nodes", type=int, default=defaults.nodes, help="nodes of the cluster (default: %(default)s)"
-    )
-    episodes.add_argument("--pods", type=int, default=defaults.pods, help="pods of an episode (default: %(default)s)")
+    add_workload_flags(episodes)
+    add_episode_flags(episodes, loads=LOADS, nodes=defaults.nodes, pods=defaults.pods, seeds=defaults.seeds)
     episodes.add_argument(
         "--resources", type=int, help="of the cluster, 2 to 16 (default: those of the policy files, else 3)"
     )
-    episodes.add_argument(
-        "--warm-up",
-        type=float,
-        default=defaults.warm_up,
-        metavar="SHARE",
-        help="share of the pods that is not counted, as they meet an empty cluster (default: %(default)s)",
-    )
-    for flag, what in (("--workload-settings", "of the workload"), ("--scheduler", "of the queue")):
-        episodes.add_argument(
-            flag,
-            type=parse_setting,
-            nargs="+",
-            action="extend",
-            default=[],
-            metavar="KEY=VALUE",
-            help=f"settings {what}, listed below",
-        )
-    episodes.add_argument(
-        "--service-levels",
-        type=parse_service_level,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="PRIORITY=SECONDS",
-        help="longest promised wait, by the lowest priority it is promised to; a negative one with the flag's equals "
-        "sign, as --service-levels=-5=60, and the flag again for each (default: "
-        f"{' '.join(f'{priority}={seconds:g}' for priority, seconds in SERVICE_LEVELS.items())})",
-    )
+    add_settings_flag(episodes, "--scheduler", "of the queue")
     results = parser.add_argument_group("results")
     results.add_argument("--json", type=Path, metavar="FILE", help="every episode, statistic and comparison")
     results.add_argument("--markdown", type=Path, metavar="FILE", help="the tables")
@@ -199,38 +149,11 @@ def request_of(options: argparse.Namespace) -> Request:
         TraceError: the trace is missing or unreadable.
     """
     candidates, baselines, resources = contenders_of(options.policies, options.baseline, options.resources)
-    evaluation = checked(
-        EvaluationArguments,
-        {
-            "nodes": options.nodes,
-            "pods": options.pods,
-            "loads": options.load,
-            "seeds": options.seeds,
-            "warm_up": options.warm_up,
-            "processes": options.processes,
-            "service_levels": dict(options.service_levels) or dict(SERVICE_LEVELS),
-        },
-        {"loads": "--load", "warm_up": "--warm-up", "service_levels": "--service-levels"},
-    )
-    named = {key: getattr(options, key) for key in ("source", "path", "traces", "mix", "process")}
-    named = {key: value for key, value in named.items() if value is not None}
-    settings = nested(options.workload_settings)
-    flags = {"source": "--workload"} | {key: f"--workload-settings {key}" for key in settings}
-    workload = checked(WorkloadArguments, named | settings, flags)
-    if workload.longest_seconds < workload.shortest_seconds:
-        raise ArgumentError(
-            f"--workload-settings longest_seconds: {workload.longest_seconds:g} is below shortest_seconds, "
-            f"{workload.shortest_seconds:g}"
-        )
+    evaluation = evaluation_of(options, processes=options.processes)
+    workload = workload_of(options)
     scheduler = nested(options.scheduler)
     scheduler = checked(SchedulerArguments, scheduler, {key: f"--scheduler {key}" for key in scheduler})
-    try:
-        population = load_population(workload, resources)
-        held_back_workload(population, evaluation, workload, evaluation.loads[0], evaluation.first_seed)
-    except TraceError:
-        raise
-    except ValueError as error:
-        raise ArgumentError(str(error)) from error
+    population = population_of(workload, resources, evaluation)
     try:
         weights_of(scheduler.scoring, population.resources)
     except ValueError as error:

@@ -276,11 +276,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     title = f"{given.minutes:g} minutes on {given.nodes:,} nodes"
     publish("soak", title, [*settings, *results_of(seen)], console, given.results)
-    import collections
-
-    print(
-        sorted(collections.Counter((int(float(f.split()[1])), f.split(": ", 1)[1][:60]) for f in seen.failures).items())
-    )
     found = shortcomings(seen)
     for line in found:
         console.print(line, style="bold")

@@ -92,9 +92,14 @@ class RecentPods:
         """Number of pods that the next estimate rests on."""
         return len(self._shapes)
 
-    @property
-    def records(self) -> Records:
-        """The typical pods, most frequent first; the same object until they differ, empty before there are enough."""
+    def typical(self) -> Records:
+        """The typical pods, estimated anew where enough pods have come since.
+
+        Not to be called while another thread tells of pods.
+
+        Returns:
+            the most frequent first; the same object until they differ, empty before there are enough.
+        """
         enough = PODS_AT_LEAST if not self._records else NEW_PODS_BETWEEN
         if self._fresh >= enough:
             self._fresh = 0

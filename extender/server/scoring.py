@@ -141,8 +141,8 @@ class Scorer:
 
     @property
     def recent(self) -> Records:
-        """The typical pods as recent pods show them; none where policies keep to their own."""
-        return self._recent_pods.records if self._recent_pods is not None else ()
+        """The typical pods that the policies in service know; none where they keep to their own."""
+        return self._recent
 
     def serve(self, ladder: Sequence[Step], policy_digest: str) -> None:
         """Answer by these policies from the next request on."""
@@ -241,7 +241,8 @@ class Scorer:
 
         Another model, or another workload, is rare; it costs a millisecond, and nodes have to be described anew.
         """
-        models, recent = self._state.models, self.recent
+        models = self._state.models
+        recent = self._recent_pods.typical() if self._recent_pods is not None else ()
         if models is not self._models or recent is not self._recent:
             if recent is not self._recent:
                 log.info("typical pods estimated anew: %d shapes", len(recent))

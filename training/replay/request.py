@@ -8,23 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from training.arguments import (
-    ArgumentError,
-    checked,
-    listed,
-    nested,
-    parse_loads,
-    parse_service_level,
-    parse_setting,
-    settings_of,
+from training.arguments import ArgumentError
+from training.evaluation.flags import (
+    LISTED_SETTINGS,
+    add_episode_flags,
+    add_workload_flags,
+    evaluation_of,
+    population_of,
+    workload_of,
 )
-from training.evaluation.runner import EvaluationArguments
 from training.replay import results, simulated
 from training.replay.harness import Plan
-from training.service_levels import SERVICE_LEVELS
+from training.replay.objects import refuse_unspeakable
 from training.workloads.base import BASE_RESOURCES
-from training.workloads.selection import WorkloadArguments, load_population
-from training.workloads.tables import TraceError
 
 SCHEDULERS = "default-scheduler,stowage"
 OUTPUT = Path("runs/replay")
@@ -60,7 +56,7 @@ def parse_arguments(arguments: Sequence[str] | None, description: str) -> argpar
         prog="python -m training.replay",
         usage="%(prog)s [options]",
         description=description,
-        epilog=f"--workload-settings takes:\n{listed(WorkloadArguments)}".replace("%", "%%"),
+        epilog=LISTED_SETTINGS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -84,38 +80,11 @@ def parse_arguments(arguments: Sequence[str] | None, description: str) -> argpar
     what.add_argument(
         "--baseline", metavar="NAME", help="the one that the others are compared with (default: the first)"
     )
-    for flag, name, metavar in (
-        ("--workload", "source", "SOURCE"),
-        ("--path", "path", "DIR"),
-        ("--traces", "traces", "DIR"),
-        ("--mix", "mix", "MIX"),
-        ("--process", "process", "PROCESS"),
-    ):
-        setting = settings_of(WorkloadArguments)[name]
-        shown = f" (default: {setting.default})" if setting.default else ""
-        what.add_argument(flag, dest=name, metavar=metavar, help=f"{setting.meaning}{shown}".replace("%", "%%"))
-    what.add_argument(
-        "--load",
-        type=parse_loads,
-        default=LOADS,
-        metavar="LOAD,…",
-        help="offered loads of the bottleneck resource (default: %(default)s)",
-    )
-    what.add_argument("--nodes", type=int, default=NODES, help="nodes of the cluster (default: %(default)s)")
-    what.add_argument("--pods", type=int, default=PODS, help="pods of a run (default: %(default)s)")
-    what.add_argument("--seeds", type=int, default=SEEDS, help="workloads at each load (default: %(default)s)")
+    add_workload_flags(what)
+    add_episode_flags(what, loads=LOADS, nodes=NODES, pods=PODS, seeds=SEEDS, episode="a run")
     what.add_argument("--first-seed", type=int, metavar="SEED", help="of the workloads (default: as training.evaluate)")
     what.add_argument(
         "--resources", type=int, default=len(BASE_RESOURCES), help="of the cluster (default: %(default)s)"
-    )
-    what.add_argument(
-        "--workload-settings",
-        type=parse_setting,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="further settings of the workload, listed below",
     )
     how = parser.add_argument_group("how")
     how.add_argument(
@@ -127,23 +96,6 @@ def parse_arguments(arguments: Sequence[str] | None, description: str) -> argpar
         default=DRAIN,
         metavar="SECONDS",
         help="of the trace, how long pods may wait for a node after the last one has come (default: %(default)g)",
-    )
-    how.add_argument(
-        "--warm-up",
-        type=float,
-        default=EvaluationArguments().warm_up,
-        metavar="SHARE",
-        help="share of the pods that is not counted, as they meet an empty cluster (default: %(default)s)",
-    )
-    how.add_argument(
-        "--service-levels",
-        type=parse_service_level,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="PRIORITY=SECONDS",
-        help="longest wait that is promised, in seconds of the trace (default: "
-        f"{' '.join(f'{priority}={seconds:g}' for priority, seconds in SERVICE_LEVELS.items())})",
     )
     how.add_argument(
         "--compare-simulator",
@@ -180,39 +132,11 @@ def request_of(options: argparse.Namespace) -> Request:
     for flag, value in (("--speed", options.speed), ("--drain", options.drain)):
         if not (np.isfinite(value) and value > 0):
             raise ArgumentError(f"{flag}: expected a number above 0, not {value:g}")
-    first = {} if options.first_seed is None else {"first_seed": options.first_seed}
-    evaluation = checked(
-        EvaluationArguments,
-        {
-            "nodes": options.nodes,
-            "pods": options.pods,
-            "loads": options.load,
-            "seeds": options.seeds,
-            "warm_up": options.warm_up,
-            "service_levels": dict(options.service_levels) or dict(SERVICE_LEVELS),
-            **first,
-        },
-        {"loads": "--load", "warm_up": "--warm-up", "service_levels": "--service-levels", "first_seed": "--first-seed"},
-    )
-    named = {key: getattr(options, key) for key in ("source", "path", "traces", "mix", "process")}
-    named = {key: value for key, value in named.items() if value is not None}
-    settings = nested(options.workload_settings)
-    flags = {"source": "--workload"} | {key: f"--workload-settings {key}" for key in settings}
-    workload = checked(WorkloadArguments, named | settings, flags)
-    if workload.longest_seconds < workload.shortest_seconds:
-        raise ArgumentError(
-            f"--workload-settings longest_seconds: {workload.longest_seconds:g} is below shortest_seconds, "
-            f"{workload.shortest_seconds:g}"
-        )
+    evaluation = evaluation_of(options, first_seed=options.first_seed)
+    workload = workload_of(options)
     policies = policies_of(options.compare_simulator, schedulers)
-    try:
-        population = load_population(workload, options.resources)
-        plan = Plan(schedulers, baseline, evaluation, workload, population, options.speed, options.drain, policies)
-        plan.draw(evaluation.loads[0], evaluation.first_seed)
-    except TraceError:
-        raise
-    except ValueError as error:
-        raise ArgumentError(str(error)) from error
+    population = population_of(workload, options.resources, evaluation, refuse_unspeakable)
+    plan = Plan(schedulers, baseline, evaluation, workload, population, options.speed, options.drain, policies)
     try:
         (options.out / results.FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:

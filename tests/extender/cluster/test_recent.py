@@ -28,9 +28,9 @@ def fill(recent: RecentPods, count: int, cpu: int, selects: Constraint = ANYWHER
 def test_nothing_is_said_of_too_few_pods() -> None:
     recent = RecentPods()
     fill(recent, PODS_AT_LEAST - 1, 1000)
-    assert recent.records == ()
+    assert recent.typical() == ()
     fill(recent, 1, 2000)
-    assert [record.cpu_milli for record in recent.records] == [1000]
+    assert [record.cpu_milli for record in recent.typical()] == [1000]
 
 
 def test_a_pod_counts_once_however_often_it_is_seen() -> None:
@@ -43,19 +43,19 @@ def test_a_pod_counts_once_however_often_it_is_seen() -> None:
 def test_the_estimate_is_the_same_object_while_the_workload_is_the_same() -> None:
     recent = RecentPods()
     fill(recent, PODS_AT_LEAST, 1000)
-    first = recent.records
+    first = recent.typical()
     fill(recent, NEW_PODS_BETWEEN, 1000, at=1.0)
-    assert recent.records is first
+    assert recent.typical() is first
 
 
 def test_the_pods_that_were_created_last_count() -> None:
     recent = RecentPods()
     fill(recent, PODS_KEPT, 1000, at=5.0)
-    assert [record.cpu_milli for record in recent.records] == [1000]
+    assert [record.cpu_milli for record in recent.typical()] == [1000]
     fill(recent, PODS_KEPT, 3000, at=4.0)
-    assert (len(recent), [record.cpu_milli for record in recent.records]) == (PODS_KEPT, [1000])
+    assert (len(recent), [record.cpu_milli for record in recent.typical()]) == (PODS_KEPT, [1000])
     fill(recent, PODS_KEPT, 2000, at=6.0)
-    assert [record.cpu_milli for record in recent.records] == [2000]
+    assert [record.cpu_milli for record in recent.typical()] == [2000]
 
 
 def test_pods_of_daemon_sets_are_no_part_of_the_workload() -> None:
@@ -84,7 +84,7 @@ def test_pods_of_daemon_sets_are_no_part_of_the_workload() -> None:
 def test_what_a_pod_selects_says_which_gpu_models_it_may_run_on(selects: Constraint, models: tuple[str, ...]) -> None:
     recent = with_nodes("", *["T4", "A100", "H100"] * (VALUES_AT_MOST // 3 + 1))
     fill(recent, PODS_AT_LEAST, 1000, selects)
-    assert [record.gpu_models for record in recent.records] == [models]
+    assert [record.gpu_models for record in recent.typical()] == [models]
 
 
 def test_workloads_with_nothing_in_common_are_as_far_apart_as_can_be() -> None:

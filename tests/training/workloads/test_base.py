@@ -342,7 +342,7 @@ def test_the_extender_estimates_the_same_typical_pods_from_the_pods_that_it_sees
     estimated, wanted = (
         {tuple(np.hstack(row).tolist()) for row in zip(*typical[:4], typical.admits[:, 1:], strict=True)}
         for typical in (
-            typical_arrays(recent.records, population.models),
+            typical_arrays(recent.typical(), population.models),
             typical_pods(population.shapes, population.shape),
         )
     )
