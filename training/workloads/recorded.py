@@ -4,9 +4,11 @@ A folder holds the log, `decisions.jsonl` with what was rotated away (`decisions
 `nodes.json` (from kubectl) or `nodes.csv`. `python -m training.workloads.recorded FOLDER` says what is in it. The log
 was written for audits, so much of a workload is not in it:
 
-- **Durations.** Those of pods that have ended while the extender ran are in the log. For the others a pod's own
-  announcement (`expected_seconds`) is taken for its duration; where it made none, a duration has to be assumed, the
-  same for all. The population's name says for how many.
+- **Durations.** Those of pods that have ended while the extender ran are in the log: for how long they held their
+  nodes, from the news of the binding to the news of the end, or, where the binding was missed, since the kubelet
+  started them, which is known to the second. For the others a pod's own announcement (`expected_seconds`) is taken for
+  its duration; where it made none, a duration has to be assumed, the same for all. The population's name says for how
+  many.
 - **Nodes.** Only the chosen one is named, so the nodes come from another file.
 - **Where a pod may run.** Selectors, affinity and taints are not recorded: every node admits every pod.
 - **Resources** beside CPU, memory and GPU have no names in the log and are left out.
@@ -29,7 +31,7 @@ import numpy as np
 
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.telemetry.decision_log import rotated
-from extender.telemetry.decision_records import DecisionRecord, EndedRecord, Record
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, Record
 from training.workloads import csv_trace, kubectl
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
@@ -61,6 +63,7 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
     """
     path = folder / LOG_FILE
     first: dict[str, DecisionRecord] = {}
+    bound: dict[str, BoundRecord] = {}
     ran: dict[str, float] = {}
     torn = 0
     for record in read_records(path):
@@ -68,8 +71,10 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
             torn += 1
         elif isinstance(record, DecisionRecord):
             first.setdefault(record.uid or f"{record.namespace}/{record.pod}", record)
-        elif isinstance(record, EndedRecord) and record.duration > 0:
-            ran[record.uid] = record.duration
+        elif isinstance(record, BoundRecord):
+            bound[record.uid] = record
+        elif record.duration > 0:
+            ran[record.uid] = _held(bound.get(record.uid), record)
     if not first:
         raise TraceError(f"{path}: there is no decision in it")
     records = list(first.values())
@@ -99,6 +104,13 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
         prices=prices,
     )
     return count_unplaceable(population, path)
+
+
+def _held(bound: BoundRecord | None, ended: EndedRecord) -> float:
+    """Seconds that a pod held its node."""
+    if bound is None or bound.node != ended.node or ended.time <= bound.time:
+        return ended.duration
+    return ended.time - bound.time
 
 
 def read_nodes(folder: Path) -> NodeColumns:
