@@ -74,7 +74,20 @@ class Settings(BaseSettings):
     )
     canary_percent: float = Field(default=10.0, ge=0, le=100, description="percent of the pods, in mode canary")
     policy_poll: float = Field(
-        default=2.0, gt=0, description="seconds between looks at the policy file; another one in its place takes over"
+        default=2.0,
+        gt=0,
+        description="seconds between looks at the policy file, where another one takes over, and at outcome_file",
+    )
+    outcome_file: Path | None = Field(
+        default=None,
+        description="file with the verdict on the policy, as `python -m training.monitor` writes it; it is shown at "
+        "/metrics and GET /policy",
+    )
+    step_down_after: float = Field(
+        default=0.0,
+        ge=0,
+        description="when the verdicts in outcome_file have said for so many seconds, without a break, that the policy "
+        "does worse than the fallback, the fallback answers alone until another policy comes or POST /resume; 0: never",
     )
     deadline: float = Field(
         default=0.05,
@@ -199,6 +212,12 @@ class Settings(BaseSettings):
             raise ValueError("tls_certificate and tls_key belong together: give both or neither")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key: clients are only asked over TLS")
+        return self
+
+    @model_validator(mode="after")
+    def _verdicts_to_step_down_by(self) -> "Settings":
+        if self.step_down_after > 0 and self.outcome_file is None:
+            raise ValueError("step_down_after needs outcome_file: without verdicts nothing is known to be worse")
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,8 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "stowage.outcomeDirectory" -}}/etc/stowage/outcome{{- end -}}
+
 {{- define "stowage.tlsDirectory" -}}/etc/stowage/tls{{- end -}}
 
 {{- /*
@@ -51,6 +53,14 @@ args:
   - --decision-log-files={{ .files }}
   {{- end }}
   {{- end }}
+  {{- with .Values.extender.outcome }}
+  {{- if .volume }}
+  - --outcome-file={{ include "stowage.outcomeDirectory" $ }}/{{ .file }}
+  - --step-down-after={{ .stepDownAfter }}
+  {{- else if .stepDownAfter }}
+  {{- fail "extender.outcome.stepDownAfter needs extender.outcome.volume: without verdicts nothing is known to be worse" }}
+  {{- end }}
+  {{- end }}
   {{- with .Values.extender.traces }}
   {{- if .collector }}
   - --trace-collector={{ .collector }}
@@ -93,7 +103,7 @@ resources:
   {{- toYaml .Values.extender.resources | nindent 2 }}
 securityContext:
   {{- include "stowage.containerSecurity" . | nindent 2 }}
-{{- if or .Values.policy.from .Values.extender.decisionLog.enabled (not .Values.scheduler.enabled) }}
+{{- if or .Values.policy.from .Values.extender.decisionLog.enabled .Values.extender.outcome.volume (not .Values.scheduler.enabled) }}
 volumeMounts:
   {{- if not .Values.scheduler.enabled }}
   - name: tls
@@ -103,6 +113,11 @@ volumeMounts:
   {{- if .Values.policy.from }}
   - name: policy
     mountPath: {{ include "stowage.policyDirectory" . }}
+    readOnly: true
+  {{- end }}
+  {{- if .Values.extender.outcome.volume }}
+  - name: outcome
+    mountPath: {{ include "stowage.outcomeDirectory" . }}
     readOnly: true
   {{- end }}
   {{- if .Values.extender.decisionLog.enabled }}

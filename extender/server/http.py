@@ -1,9 +1,9 @@
 """The HTTP server that kube-scheduler asks: a raw ASGI application.
 
 `POST /prioritize`, `/filter`, `/preempt` speak the extender protocol; `GET /healthz`, `/readyz`, `/metrics`, `/state`,
-`/explain`, `/policy` and `POST /rollback` are for operators. Whatever cannot be answered is refused with a status and
-`{"error": ...}` saying what was given and what was expected, and counted. A framework would cost three times the time
-of everything here.
+`/explain`, `/policy`, `POST /rollback` and `/resume` are for operators. Whatever cannot be answered is refused with a
+status and `{"error": ...}` saying what was given and what was expected, and counted. A framework would cost three times
+the time of everything here.
 """
 
 import time
@@ -24,7 +24,8 @@ from extender.quantity import QuantityError
 from extender.server.guarded import COMPLETE
 from extender.server.health import readiness
 from extender.server.openapi import describe
-from extender.server.rollout import NothingToRollBackError, Rollout
+from extender.server.outcome import OutcomeWatch
+from extender.server.rollout import NothingToRollBackError, NotSteppedDownError, Rollout
 from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
 from extender.telemetry import metrics as telemetry
 from extender.telemetry.logs import about_trace, trace_parent_of
@@ -89,8 +90,10 @@ class HttpApp:
         preemption: PreemptionMode = PreemptionMode.PASS_THROUGH,
         rollout: Rollout | None = None,
         tracer: Tracer | None = None,
+        outcome: OutcomeWatch | None = None,
     ) -> None:
         self._rollout = rollout
+        self._outcome = outcome
         self._tracer = tracer
         self._scorer = scorer
         self._state = state
@@ -112,6 +115,7 @@ class HttpApp:
             "/openapi.json": Route("GET", "openapi", self._show_description),
             "/policy": Route("GET", "policy", self._show_policy),
             "/rollback": Route("POST", "rollback", self._roll_back),
+            "/resume": Route("POST", "resume", self._resume),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -276,7 +280,8 @@ class HttpApp:
     def _show_policy(self, body: bytes, started: float) -> Response:
         if self._rollout is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "there is no policy that could be replaced")
-        return Response(HTTPStatus.OK, JSON, wire.encode_json(self._rollout.describe()))
+        outcome = self._outcome.describe() if self._outcome is not None else None
+        return Response(HTTPStatus.OK, JSON, wire.encode_json(self._rollout.describe() | {"outcome": outcome}))
 
     def _roll_back(self, body: bytes, started: float) -> Response:
         if self._rollout is None:
@@ -284,6 +289,15 @@ class HttpApp:
         try:
             self._rollout.roll_back()
         except NothingToRollBackError as error:
+            raise RefusedError(HTTPStatus.CONFLICT, str(error)) from error
+        return self._show_policy(body, started)
+
+    def _resume(self, body: bytes, started: float) -> Response:
+        if self._outcome is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "no outcome_file is set: no policy is ever stepped down from")
+        try:
+            self._outcome.resume()
+        except NotSteppedDownError as error:
             raise RefusedError(HTTPStatus.CONFLICT, str(error)) from error
         return self._show_policy(body, started)
 

@@ -14,7 +14,7 @@ _ERROR: Document = {"type": "object", "required": ["error"], "properties": {"err
 _REFUSALS = {
     "400": "the body or a parameter is not what is expected",
     "404": "there is no such thing",
-    "409": "there was no policy before",
+    "409": "there was no policy before, or none was stepped down from",
     "413": "the body is too large",
     "422": "none of the nodes is known",
     "431": "the head is too large",
@@ -120,6 +120,19 @@ _EXPLANATION = _all_of(
     failures={"type": "array", "items": _TEXT, "description": "why policies further up gave no answer"},
     manner=_TEXT | {"nullable": True, "description": "how contributions were found, if there are any"},
 )
+_STEPPED_DOWN = _all_of(
+    since=_NUMBER | {"description": "Unix seconds"},
+    reason=_TEXT,
+    answering=_TEXT | {"description": "the rule that answers in the policy's place"},
+)
+_OUTCOME = _all_of(
+    file=_TEXT,
+    standing=_TEXT | {"description": "whether the verdict counts, and what it says"},
+    why=_TEXT | {"description": "the same in words"},
+    step_down_after=_NUMBER | {"minimum": 0, "description": "seconds of verdicts that say worse; 0: never"},
+    worse_seconds=_NUMBER | {"minimum": 0, "description": "since when all verdicts have said worse"},
+    verdict=_OBJECT | {"nullable": True, "description": "what training.monitor wrote"},
+)
 _SERVED_POLICY = _all_of(
     name=_TEXT,
     digest=_TEXT,
@@ -127,6 +140,8 @@ _SERVED_POLICY = _all_of(
     before=_TEXT | {"nullable": True, "description": "digest of what a rollback brings back"},
     agreement_with_before={"type": "number", "nullable": True, "minimum": 0, "maximum": 1},
     last_refusal=_TEXT | {"description": "why the last file that was seen is not served; empty if it is"},
+    stepped_down=_STEPPED_DOWN | {"nullable": True},
+    outcome=_OUTCOME | {"nullable": True},
 )
 _STATE = _all_of(
     resources={"type": "array", "items": _TEXT},
@@ -188,6 +203,11 @@ _KNOWN = {
     "/policy": Described("which policy is in service", _SERVED_POLICY, refused=("404", *_FOR_ALL)),
     "/rollback": Described(
         "bring back the policy before, and say which one that is; what is sent along does not matter",
+        _SERVED_POLICY,
+        refused=("404", "409", "413", *_FOR_ALL),
+    ),
+    "/resume": Described(
+        "put the policy back that was stepped down from; what is sent along does not matter",
         _SERVED_POLICY,
         refused=("404", "409", "413", *_FOR_ALL),
     ),

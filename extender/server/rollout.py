@@ -3,7 +3,8 @@
 The policy file is looked at every few seconds. Another file in its place is loaded, verified and warmed up in a thread,
 and scores what was asked about lately beside the policy in service; only then, between two requests, it takes over. A
 file that cannot be served, or not in time, changes nothing; why is logged and shown at GET /policy. POST /rollback
-brings back the policy before.
+brings back the policy before. A policy that `outcome` finds to do worse than the rule behind it is stepped down from:
+the rule answers alone, until another policy comes or POST /resume brings this one back.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from extender.policies.raters import candidates_on
 from extender.policies.worker import Worker
 from extender.server.policy import ServedPolicy
 from extender.server.scoring import Scorer
+from extender.settings import HEURISTIC_PREFIX
 
 PAUSE = 4.0  # between two trials of another policy, times what a trial took: requests are answered meanwhile
 HUNDREDTHS = 10_000  # a canary's share is exact to a hundredth of a percent
@@ -36,10 +38,24 @@ class Swap(StrEnum):
     SERVED = "served"
     REFUSED = "refused"
     ROLLED_BACK = "rolled_back"
+    STEPPED_DOWN = "stepped_down"
+    RESUMED = "resumed"
 
 
 class NothingToRollBackError(Exception):
     """There was no policy before this one since the start."""
+
+
+class NotSteppedDownError(Exception):
+    """The policy is in service: there is nothing to bring back."""
+
+
+class Down(NamedTuple):
+    """A policy that was stepped down from; `since` in Unix seconds, `answering` is the rule in its place."""
+
+    since: float
+    reason: str
+    answering: str
 
 
 class Seen(NamedTuple):
@@ -97,6 +113,17 @@ class Rollout:
         self._since = time.time()
         self._refusal = ""
         self._agreement: float | None = None
+        self._down: Down | None = None
+
+    @property
+    def served(self) -> ServedPolicy:
+        """The policy in service, also while the rule behind it answers in its place."""
+        return self._served
+
+    @property
+    def stepped_down(self) -> bool:
+        """Whether the rule behind the policy answers in its place."""
+        return self._down is not None
 
     async def watch(self, poll_seconds: float) -> None:
         """Look at the file again and again, until cancelled."""
@@ -137,6 +164,33 @@ class Rollout:
         self._agreement = None
         self._put_in_service(self._before, self._ladder_of(self._before), Swap.ROLLED_BACK)
 
+    def step_down(self, reason: str) -> None:
+        """Let the rule behind the policy answer alone.
+
+        Args:
+            reason: for people.
+        """
+        behind = self._ladder_of(self._served)[1:]
+        rule = behind[0].rater.name
+        self._down = Down(time.time(), reason, rule)
+        self._scorer.serve(behind, f"{HEURISTIC_PREFIX}{rule}")
+        served = self._served
+        log.error("policy %s (%s) is stepped down from, %s answers: %s", served.name, served.digest, rule, reason)
+        self._report(Swap.STEPPED_DOWN, self._served)
+
+    def resume(self) -> None:
+        """Put the policy back into service that was stepped down from.
+
+        Raises:
+            NotSteppedDownError: it is in service.
+        """
+        if self._down is None:
+            raise NotSteppedDownError(f"{self._served.name} was not stepped down from: there is nothing to resume")
+        self._down = None
+        self._scorer.serve(self._ladder_of(self._served), self._served.digest)
+        log.info("policy %s (%s) is in service: %s", self._served.name, self._served.digest, Swap.RESUMED)
+        self._report(Swap.RESUMED, self._served)
+
     def describe(self) -> dict[str, Any]:
         """What is in service, for people."""
         return {
@@ -146,10 +200,11 @@ class Rollout:
             "before": self._before.digest if self._before is not None else None,
             "agreement_with_before": self._agreement,
             "last_refusal": self._refusal,
+            "stepped_down": self._down._asdict() if self._down is not None else None,
         }
 
     def _put_in_service(self, served: ServedPolicy, ladder: Sequence[Step], swap: Swap) -> None:
-        self._before, self._served = self._served, served
+        self._before, self._served, self._down = self._served, served, None
         self._since, self._refusal = time.time(), ""
         self._scorer.serve(ladder, served.digest)
         log.info("policy %s (%s) is in service: %s", served.name, served.digest, swap)

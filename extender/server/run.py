@@ -36,6 +36,7 @@ from extender.quantity import QuantityError
 from extender.reservations import ReservationRule
 from extender.server.guarded import ConnectionLimits, guarded_by
 from extender.server.http import HttpApp
+from extender.server.outcome import OutcomeWatch
 from extender.server.policy import ServedPolicy, choose_heuristic, choose_policy
 from extender.server.rollout import Rollout, Swap, steers
 from extender.server.rpc import RpcServer
@@ -135,7 +136,13 @@ class Extender:
         self._rollout = Rollout(
             served, file, self._scorer, self._ladder_of, POLICY_SHARE * settings.deadline, self._swapped
         )
-        self._reviews: asyncio.Task[None] | None = None
+        self._outcome: OutcomeWatch | None = None
+        if settings.outcome_file is not None:
+            self._outcome = OutcomeWatch(
+                settings.outcome_file, settings.step_down_after, self._rollout, settings.fallback, self._metrics
+            )
+            self._outcome.begin()
+        self._reviews: list[asyncio.Task[None]] = []
         self._watchers: list[Watcher] = []
         self._synced = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
@@ -153,6 +160,7 @@ class Extender:
             PreemptionMode(settings.preempt),
             self._rollout,
             self._tracer,
+            self._outcome,
         )
         self._http = _HttpServer(
             uvicorn.Config(
@@ -199,6 +207,7 @@ class Extender:
     def _swapped(self, swap: Swap, served: ServedPolicy) -> None:
         self._metrics.policy_swaps.labels(swap).inc()
         self._metrics.serving(served.name, served.digest)
+        self._metrics.stepped_down.set(self._rollout.stepped_down)
 
     async def run(self, announce: Callable[["Extender"], None]) -> None:
         """Serve until SIGTERM or SIGINT; calls `announce` when both servers listen and the cluster has been listed.
@@ -235,7 +244,9 @@ class Extender:
             raise StartError(f"--grpc-port: cannot use {host}:{port}: {error}; 0 takes a free port") from error
         self.grpc_address = _address((host, bound))
         self._expire()
-        self._reviews = asyncio.create_task(self._rollout.watch(self._settings.policy_poll))
+        self._reviews.append(asyncio.create_task(self._rollout.watch(self._settings.policy_poll)))
+        if self._outcome is not None:
+            self._reviews.append(asyncio.create_task(self._outcome.watch(self._settings.policy_poll)))
         if self._keeper is not None:
             self._keeper.start(lambda: self._feed.ready)
         if self._settings.cluster_file is not None:
@@ -246,8 +257,8 @@ class Extender:
     async def _stop(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
-        if self._reviews is not None:
-            self._reviews.cancel()
+        for review in self._reviews:
+            review.cancel()
         for watcher in self._watchers:
             watcher.stop()
         for watcher in self._watchers:

@@ -5,8 +5,11 @@ Names and labels are an interface: dashboards and alerts are written against the
 
 import time
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from extender.telemetry.verdict import Verdict
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # From what a handful of nodes takes to kube-scheduler's default timeout for an extender.
@@ -103,8 +106,49 @@ class Metrics:
         )
         self.policy_swaps = Counter(
             "stowage_policy_swaps_total",
-            "Policy files that took over, were refused, or were rolled back.",
+            "Policy files that took over, were refused, rolled back, stepped down from, or resumed.",
             ["result"],
+            registry=registry,
+        )
+        self.stepped_down = Gauge(
+            "stowage_stepped_down",
+            "1 while the fallback answers alone, because the policy did worse than it.",
+            registry=registry,
+        )
+        self.outcome_standing = Gauge(
+            "stowage_outcome_standing",
+            "1 for what the verdict file says of the policy in service, or for why it says nothing.",
+            ["standing"],
+            registry=registry,
+        )
+        self.outcome_age = Gauge(
+            "stowage_outcome_age_seconds", "Time since the verdict was written; NaN without one.", registry=registry
+        )
+        self.outcome_age.set(float("nan"))
+        self.outcome_worse = Gauge(
+            "stowage_outcome_worse_seconds",
+            "For how long all verdicts have said that the policy does worse than the fallback.",
+            registry=registry,
+        )
+        self.outcome_wait = Gauge(
+            "stowage_outcome_wait_seconds",
+            "Mean wait in the verdict: observed, and simulated of the policy, the fallback and the best heuristic.",
+            ["of"],
+            registry=registry,
+        )
+        self.outcome_allocation = Gauge(
+            "stowage_outcome_gpu_allocation_ratio", "Share of GPUs in use in the verdict.", ["of"], registry=registry
+        )
+        self.outcome_regret = Gauge(
+            "stowage_outcome_regret_seconds",
+            "Simulated mean wait of the policy minus that of the best heuristic: mean and 95 % interval.",
+            ["bound"],
+            registry=registry,
+        )
+        self.drift = Gauge(
+            "stowage_drift_index",
+            "Population stability index of the pods against those of the training, by feature.",
+            ["feature"],
             registry=registry,
         )
         self.agreements = Counter(
@@ -176,6 +220,21 @@ class Metrics:
         """This policy is served from now on, and none else."""
         self.policy_info.clear()
         self.policy_info.labels(name, digest).set(1)
+
+    def show_verdict(self, verdict: Verdict | None) -> None:
+        """The figures of this verdict, or none."""
+        for gauge in (self.outcome_wait, self.outcome_allocation, self.outcome_regret, self.drift):
+            gauge.clear()
+        if verdict is None:
+            return
+        for gauge, figures in (
+            (self.outcome_wait, verdict.wait_seconds),
+            (self.outcome_allocation, verdict.gpu_allocation),
+            (self.outcome_regret, msgspec.to_builtins(verdict.regret_seconds) or {}),
+            (self.drift, verdict.drift),
+        ):
+            for label, value in figures.items():
+                gauge.labels(label).set(value)
 
     def expose(self) -> bytes:
         """The metrics in Prometheus' text format."""

@@ -55,6 +55,7 @@ def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
             "extender.scoring": {"resources": [{"name": "cpu"}]},
             "extender.decisionLog.enabled": True,
             "extender.traces.collector": "http://collector:4318",
+            "extender.outcome.volume": {"configMap": {"name": "outcome"}},
         },
     )
     names = {flag.removeprefix("--").replace("-", "_") for flag in flags(rendered.extender())}
@@ -134,6 +135,23 @@ def test_the_decision_log_lies_on_the_volume_that_is_given(helm: Path) -> None:
     assert [variable["name"] for variable in extender["env"]] == ["POD_NAME"]
     assert {"name": mount["name"], "persistentVolumeClaim": {"claimName": "decisions"}} in rendered.pod()["volumes"]
     assert "--decision-log" not in flags(render(helm).extender())
+
+
+def test_the_verdict_is_read_from_the_volume_that_is_given(helm: Path) -> None:
+    volume = {"persistentVolumeClaim": {"claimName": "outcome", "readOnly": True}}
+    rendered = render(helm, {"extender.outcome": {"volume": volume, "file": "a/v.json", "stepDownAfter": 600}})
+    extender = rendered.extender()
+    (mount,) = extender["volumeMounts"]
+    assert mount["readOnly"]
+    assert flags(extender)["--outcome-file"] == f"{mount['mountPath']}/a/v.json"
+    assert flags(extender)["--step-down-after"] == "600"
+    assert {"name": mount["name"]} | volume in rendered.pod()["volumes"]
+    assert "--outcome-file" not in flags(render(helm).extender())
+
+
+def test_stepping_down_without_verdicts_is_refused(helm: Path) -> None:
+    with pytest.raises(HelmError, match=r"stepDownAfter needs extender\.outcome\.volume"):
+        render(helm, {"extender.outcome.stepDownAfter": 600})
 
 
 def test_what_kube_scheduler_is_told(helm: Path) -> None:

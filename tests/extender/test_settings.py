@@ -19,6 +19,11 @@ def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path, m
     assert (settings.http_port, settings.grpc_port) == (11, 22)
 
 
+def test_stepping_down_needs_verdicts() -> None:
+    with pytest.raises(ValidationError, match="step_down_after needs outcome_file"):
+        load({"policy": "p", "step_down_after": 60}, None)
+
+
 def test_the_defaults_listen_on_loopback_only() -> None:
     assert load({"policy": "p"}, None).host == "127.0.0.1"
 

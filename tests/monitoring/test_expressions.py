@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from extender.cluster.assume import Outcome
 from extender.decision import FailureKind, Rung
+from extender.server.outcome import Standing
 from extender.server.rollout import Swap
 from extender.telemetry.agreement import Agreement
 from extender.telemetry.metrics import Metrics
@@ -21,6 +22,7 @@ VALUES = {
     "rung": set(Rung),
     "outcome": set(Outcome),
     "steered": {"true", "false"},
+    "standing": set(Standing),
     "verb": {"prioritize", "filter", "preempt", "Score", "ScoreStream", "metrics", "healthz", "readyz"},
 }
 RESULTS = {
@@ -70,6 +72,7 @@ def test_what_alerts_compare_with_is_served_from_the_start(tmp_path: Path) -> No
         *(f'stowage_policy_swaps_total{{result="{swap}"}}' for swap in Swap),
         "stowage_breaker_open",
         "stowage_hung_calls",
+        "stowage_stepped_down",
         "stowage_nodes",
         'stowage_request_seconds_bucket{le="0.025",verb="prioritize"}',
     ):
