@@ -26,7 +26,6 @@ from training.workloads.constraints import admitted_nodes
 GIB = 1024**3
 CPU_STEP_MILLI = 100
 MEMORY_STEP = 64 * 1024 * 1024
-SHARE_STEP_MILLI = 50
 UNITS_PER_NODE = 1000  # of each further resource
 UNITS_USUALLY_ASKED = 30.0
 NO_GPU, PART, ONE, SEVERAL = range(4)
@@ -64,6 +63,9 @@ class GeneratorArguments:
     gpu_nodes_tainted: Annotated[bool, Field(description="keep pods without GPU off the nodes with GPUs")] = False
     pools: Annotated[int, Field(ge=1, le=1000, description="node pools that pods can select")] = 3
     cores_median: Annotated[float, Field(gt=0, le=1024, description="CPU request of the median pod")] = 2.0
+    pod_gib_per_core: Annotated[
+        float, Field(ge=0, le=1024, description="memory of the median pod by its cores; 0: as nodes have it")
+    ] = 0.0
     request_sigma: Annotated[float, Field(ge=0, le=4, description="spread of requests (of their logarithm)")] = 0.8
     request_correlation: Annotated[
         float, Field(ge=0, le=1, description="of the logarithms of a pod's requests of different resources")
@@ -71,6 +73,14 @@ class GeneratorArguments:
     gpu_pod_share: Annotated[float, Field(ge=0, le=1, description="pods with GPU")] = 0.6
     shared_gpu_share: Annotated[float, Field(ge=0, le=1, description="of these, pods that take part of one")] = 0.5
     several_gpus_share: Annotated[float, Field(ge=0, le=1, description="… and pods that take 2 or more")] = 0.05
+    shared_gpu_milli: Annotated[
+        list[int],
+        Field(min_length=1, description="thousandths that a pod takes of a shared GPU, each equally frequent"),
+    ] = field(default_factory=lambda: [50, *range(50, 1000, 50)])
+    several_gpus: Annotated[
+        list[int],
+        Field(description="GPUs of a pod that takes 2 or more, equally frequent; empty: the numbers that nodes have"),
+    ] = field(default_factory=list)
     model_selector_share: Annotated[
         float, Field(ge=0, le=1, description="GPU pods that admit one or two of the GPU models only")
     ] = 0.2
@@ -170,6 +180,13 @@ def check(arguments: GeneratorArguments, resources: int) -> None:
         values = getattr(arguments, name)
         if min(values) < 1 or max(values) > (62 if name == "gpus_per_node" else 4096):
             raise ValueError(f"workload.generator.{name}={values}: expected numbers from 1 on, as machines have them")
+    if not all(0 < milli < WHOLE_DEVICE_MILLI for milli in arguments.shared_gpu_milli):
+        raise ValueError(
+            f"workload.generator.shared_gpu_milli={arguments.shared_gpu_milli}: expected thousandths, 1 to "
+            f"{WHOLE_DEVICE_MILLI - 1}"
+        )
+    if any(count < 2 for count in arguments.several_gpus):
+        raise ValueError(f"workload.generator.several_gpus={arguments.several_gpus}: expected numbers from 2 on")
     if "" in arguments.gpu_models or len(set(arguments.gpu_models)) < len(arguments.gpu_models):
         raise ValueError(f"workload.generator.gpu_models={arguments.gpu_models}: expected different names")
 
@@ -230,6 +247,7 @@ def generate_templates(
         either(arguments.model_selector_share), frequency[kind != NO_GPU], generator
     )
 
+    per_core = arguments.pod_gib_per_core or arguments.gib_per_core
     request = np.empty((count, width), dtype=np.int64)
     constraints = []
     for template in range(count):
@@ -251,7 +269,7 @@ def generate_templates(
         constraints.append(Constraint(models, selector, None, tolerations))
 
         cpu = arguments.cores_median * 1000 * size[template, CPU]
-        memory = arguments.cores_median * arguments.gib_per_core * GIB * size[template, MEMORY]
+        memory = arguments.cores_median * per_core * GIB * size[template, MEMORY]
         request[template] = np.maximum(UNITS_USUALLY_ASKED * size[template], 1)
         request[template, CPU] = max(round(cpu / CPU_STEP_MILLI), 1) * CPU_STEP_MILLI
         request[template, MEMORY] = max(round(memory / MEMORY_STEP), 1) * MEMORY_STEP
@@ -268,13 +286,18 @@ def gpu_amounts(arguments: GeneratorArguments, kind: IntArray, size: FloatArray)
         kind: (T,) int64, `NO_GPU`, `PART`, `ONE` or `SEVERAL`.
         size: (T,) float64 in 0..1, how large a template is among all; the larger, the more it takes.
     """
-    numbers = np.array([number for number in sorted({*arguments.gpus_per_node}) if number > 1] or [1])
-    several = numbers[np.minimum((size * len(numbers)).astype(int), len(numbers) - 1)]
-    steps = WHOLE_DEVICE_MILLI // SHARE_STEP_MILLI
-    part = np.clip((size * steps).astype(np.int64), 1, steps - 1) * SHARE_STEP_MILLI
+    usual = [number for number in sorted({*arguments.gpus_per_node}) if number > 1] or [1]
+    several = _by_size(arguments.several_gpus or usual, size)
+    part = _by_size(arguments.shared_gpu_milli, size)
     count = np.select([kind == NO_GPU, kind == SEVERAL], [0, several], default=1)
     milli = np.select([kind == NO_GPU, kind == PART], [0, part], default=WHOLE_DEVICE_MILLI)
     return count.astype(np.int64), milli.astype(np.int64)
+
+
+def _by_size(values: list[int], size: FloatArray) -> IntArray:
+    """Of values that are equally frequent the larger ones for the larger templates; (T,) int64."""
+    ascending = np.sort(np.array(values, np.int64))
+    return ascending[np.minimum((size * len(ascending)).astype(np.int64), len(ascending) - 1)]
 
 
 def either(share: float) -> FloatArray:

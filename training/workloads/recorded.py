@@ -15,7 +15,9 @@ was written for audits, so much of a workload is not in it:
 - **Containers.** A pod is taken for one container where scores count requests that are missing.
 - **Pods that never reached the extender**, since a single node was feasible or none: kube-scheduler does not ask then.
 
-A pod that was asked about several times, because it could not be placed or bound, arrives with the first question.
+A pod that was asked about several times, because it could not be placed or bound, arrives with the first question;
+one for which there was no room at first, so that nobody was asked, when it was created, which the news of its binding
+tells to the second.
 """
 
 import argparse
@@ -41,6 +43,7 @@ from training.workloads.tables import LARGEST, TraceError
 
 LOG_FILE = "decisions.jsonl"
 ASSUMED_SECONDS = 3600.0
+MIDDLE_OF_A_SECOND = 0.5
 EXAMPLES = """\
 examples:
   python -m training.workloads.recorded /var/log/stowage
@@ -79,7 +82,7 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
         raise TraceError(f"{path}: there is no decision in it")
     records = list(first.values())
     measured = np.array([ran.get(uid, 0.0) for uid in first])
-    time = np.array([record.time for record in records])
+    time = np.array([_came(record, bound.get(uid)) for uid, record in first.items()])
     announced = np.array([record.expected_seconds for record in records])
     gpu_count = np.array([record.gpu_count for record in records])
     gpu_milli = np.array([record.gpu_milli for record in records])
@@ -104,6 +107,13 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
         prices=prices,
     )
     return count_unplaceable(population, path)
+
+
+def _came(asked: DecisionRecord, bound: BoundRecord | None) -> float:
+    """When a pod came, Unix seconds: before the first question about it, and in the second when it was created."""
+    if bound is None or bound.wait < 0:
+        return asked.time
+    return min(asked.time, bound.time - bound.wait + MIDDLE_OF_A_SECOND)
 
 
 def _held(bound: BoundRecord | None, ended: EndedRecord) -> float:

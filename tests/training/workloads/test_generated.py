@@ -195,3 +195,32 @@ def test_workloads_are_drawn_with_any_process(process):
 def test_settings_that_contradict_each_other_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         generate(**arguments)
+
+
+def test_sizes_of_shared_and_of_several_gpus_can_be_given():
+    population = generate(
+        gpu_pod_share=1.0,
+        shared_gpu_share=0.5,
+        several_gpus_share=0.4,
+        shared_gpu_milli=[100, 100, 300],
+        several_gpus=[2, 4],
+        **MANY_TEMPLATES,
+    )
+    shape = population.shape
+    count, milli = population.shapes.gpu_count[shape], population.shapes.gpu_milli[shape]
+    assert set(milli[milli < 1000]) == {100, 300}
+    assert (milli[milli < 1000] == 100).mean() == pytest.approx(2 / 3, abs=0.05)
+    assert set(count[count > 1]) == {2, 4}
+
+
+def test_pods_may_have_more_memory_by_core_than_nodes():
+    population = generate(gib_per_core=8.0, pod_gib_per_core=2.0, request_correlation=1.0, **MANY_TEMPLATES)
+    asked = requests(population)
+    assert np.median(asked[:, MEMORY] / 1024**3 / (asked[:, CPU] / 1000)) == pytest.approx(2.0, rel=0.1)
+    assert np.median(population.allocatable[:, MEMORY] / 1024**3 / (population.allocatable[:, CPU] / 1000)) == 8.0
+
+
+@pytest.mark.parametrize("wrong", [{"shared_gpu_milli": [1000]}, {"shared_gpu_milli": [0]}, {"several_gpus": [1]}])
+def test_sizes_that_are_none_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        generate(**wrong)

@@ -160,3 +160,11 @@ def test_the_command_says_what_is_in_a_log(tmp_path, capsys):
 def test_the_command_says_why_a_log_cannot_be_read(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_pod_that_waited_for_room_before_anybody_was_asked_arrives_when_it_was_created(tmp_path):
+    waited = BoundRecord(MIDNIGHT + 101.0, "uid-p", "a", 61.0)  # asked about at 60, created in the second 40
+    at_once = BoundRecord(MIDNIGHT + 71.0, "uid-q", "a", 1.0)
+    others = [msgspec.json.encode(each).decode() for each in (waited, at_once)]
+    population = read(tmp_path, line(), line(uid="uid-q", time=MIDNIGHT + 70.2), *others)
+    assert population.arrival.tolist() == [pytest.approx(40.5), pytest.approx(70.2)]
