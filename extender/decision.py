@@ -173,19 +173,16 @@ def rank(scores: ScoreArray, candidates: Candidates) -> Ranking:
     return Ranking(candidates.rows[best], candidates.devices[best], scores[best], priorities)
 
 
-def decide(
-    state: ClusterState, ladder: Sequence[Step], pod: PodRequest, rows: IntArray, deadline: Deadline
-) -> Decision:
+def decide(view: NodeView, ladder: Sequence[Step], pod: PodRequest, rows: IntArray, deadline: Deadline) -> Decision:
     """Rank the nodes for the pod by the first policy of the ladder that does not fail.
 
     Args:
-        state: the cluster.
+        view: all nodes.
         ladder: policies, best first.
         pod: to be placed.
         rows: (n,) int64, the nodes asked about, without `UNKNOWN_ROW`.
         deadline: when the answer is due.
     """
-    view = NodeView(state.nodes, state.generation)
     failures: list[Failure] = []
     for step in ladder:
         until = deadline.started + step.share * deadline.seconds

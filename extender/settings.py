@@ -73,10 +73,17 @@ class Settings(BaseSettings):
         "the pods, chosen by uid, shadow for the others",
     )
     canary_percent: float = Field(default=10.0, ge=0, le=100, description="percent of the pods, in mode canary")
+    candidate: Path | None = Field(
+        default=None,
+        description="file that names a policy to be tried beside the one in service, and for how many pods it answers: "
+        '{"policy": "candidate.onnx", "percent": 5}; with percent 0 it only looks on. It need not be there, and may '
+        "come, change and go at any time",
+    )
     policy_poll: float = Field(
         default=2.0,
         gt=0,
-        description="seconds between looks at the policy file, where another one takes over, and at outcome_file",
+        description="seconds between looks at the policy file, where another one takes over, and at candidate "
+        "and outcome_file",
     )
     outcome_file: Path | None = Field(
         default=None,

@@ -21,12 +21,13 @@ from extender.cluster.state import ClusterState
 from extender.placement import PodRequest
 from extender.preemption import PreemptionMode, choose_nodes
 from extender.quantity import QuantityError
+from extender.server.answers import PodIdentity
 from extender.server.guarded import COMPLETE
 from extender.server.health import readiness
 from extender.server.openapi import describe
 from extender.server.outcome import OutcomeWatch
 from extender.server.rollout import NothingToRollBackError, NotSteppedDownError, Rollout
-from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
+from extender.server.scoring import Scorer, UnknownNodesError
 from extender.telemetry import metrics as telemetry
 from extender.telemetry.logs import about_trace, trace_parent_of
 from extender.telemetry.metrics import Metrics

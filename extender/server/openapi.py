@@ -133,6 +133,18 @@ _OUTCOME = _all_of(
     worse_seconds=_NUMBER | {"minimum": 0, "description": "since when all verdicts have said worse"},
     verdict=_OBJECT | {"nullable": True, "description": "what training.monitor wrote"},
 )
+_CANDIDATE = _all_of(
+    name=_TEXT,
+    digest=_TEXT | {"description": "empty where it could not be loaded"},
+    stage={"type": "string", "enum": ["loading", "shadow", "canary", "withdrawn", "refused"]},
+    percent=_NUMBER | {"minimum": 0, "maximum": 100, "description": "of the pods that it answers for now"},
+    since=_NUMBER | {"description": "Unix seconds"},
+    answered={"type": "integer", "minimum": 0},
+    shadowed={"type": "integer", "minimum": 0},
+    failures={"type": "integer", "minimum": 0},
+    agreement={"type": "number", "nullable": True, "minimum": 0, "maximum": 1},
+    last_refusal=_TEXT | {"description": "why it is not tried, or not as the file says; empty if it is"},
+)
 _SERVED_POLICY = _all_of(
     name=_TEXT,
     digest=_TEXT,
@@ -142,6 +154,7 @@ _SERVED_POLICY = _all_of(
     last_refusal=_TEXT | {"description": "why the last file that was seen is not served; empty if it is"},
     stepped_down=_STEPPED_DOWN | {"nullable": True},
     outcome=_OUTCOME | {"nullable": True},
+    candidate=_CANDIDATE | {"nullable": True, "description": "what is tried beside it"},
 )
 _STATE = _all_of(
     resources={"type": "array", "items": _TEXT},

@@ -10,24 +10,19 @@ the rule answers alone, until another policy comes or POST /resume brings this o
 import asyncio
 import logging
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from extender.decision import Step, rank
-from extender.placement import IntArray, NodeArrays, PodRequest
+from extender.decision import Step
 from extender.policies.base import PolicyError
-from extender.policies.onnx import OnnxPolicy, load_policy, score_in_time
-from extender.policies.raters import candidates_on
-from extender.policies.worker import Worker
+from extender.server.candidate import Candidate
+from extender.server.examination import examine, look
 from extender.server.policy import ServedPolicy
 from extender.server.scoring import Scorer
+from extender.server.trial import among
 from extender.settings import HEURISTIC_PREFIX
-
-PAUSE = 4.0  # between two trials of another policy, times what a trial took: requests are answered meanwhile
-HUNDREDTHS = 10_000  # a canary's share is exact to a hundredth of a percent
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +53,6 @@ class Down(NamedTuple):
     answering: str
 
 
-class Seen(NamedTuple):
-    """What tells a file from the one that was there before; a mounted ConfigMap is a link that is replaced."""
-
-    changed: int
-    inode: int
-    size: int
-
-
 def steers(mode: str, canary_percent: float) -> Callable[[str], bool]:
     """Whether kube-scheduler is told the answer for a pod, by the pod's uid.
 
@@ -76,8 +63,7 @@ def steers(mode: str, canary_percent: float) -> Callable[[str], bool]:
     """
     if mode != "canary":
         return lambda uid: mode == "active"
-    limit = round(canary_percent * HUNDREDTHS / 100)
-    return lambda uid: zlib.crc32(uid.encode()) % HUNDREDTHS < limit
+    return among(canary_percent)
 
 
 class Rollout:
@@ -91,6 +77,7 @@ class Rollout:
         ladder_of: Callable[[ServedPolicy], Sequence[Step]],
         score_seconds: float,
         report: Callable[[Swap, ServedPolicy], None],
+        candidate: Candidate | None = None,
     ) -> None:
         """Begin with the policy that is in service.
 
@@ -101,15 +88,17 @@ class Rollout:
             ladder_of: a policy and what stands behind it.
             score_seconds: how long a policy may take to score what was asked about lately, each.
             report: told of every change, with the policy in service then.
+            candidate: what may be tried beside it, if anything may.
         """
         self._served = served
         self._before: ServedPolicy | None = None
         self._path = path
-        self._seen = _look(path)
+        self._seen = look(path)
         self._scorer = scorer
         self._ladder_of = ladder_of
         self._score_seconds = score_seconds
         self._report = report
+        self._candidate = candidate
         self._since = time.time()
         self._refusal = ""
         self._agreement: float | None = None
@@ -126,20 +115,24 @@ class Rollout:
         return self._down is not None
 
     async def watch(self, poll_seconds: float) -> None:
-        """Look at the file again and again, until cancelled."""
-        while self._path is not None:
+        """Look at the file, and at that of the candidate, again and again, until cancelled."""
+        while self._path is not None or self._candidate is not None:
+            if self._candidate is not None:
+                await self._candidate.review(self._served.policy)
             await asyncio.sleep(poll_seconds)
             await self.review()
 
     async def review(self) -> None:
         """Take another file into service, if there is one and it can be served."""
-        seen = _look(self._path)
+        seen = look(self._path)
         if self._path is None or seen is None or seen == self._seen:
             return  # a file that is gone is about to be replaced, or will be missed at the next start
         self._seen = seen
-        nodes, asked = self._scorer.sample()
+        sample = self._scorer.sample()
         try:
-            served, agreement = await asyncio.to_thread(self._examine, self._path, nodes, asked)
+            served, agreement = await asyncio.to_thread(
+                examine, self._path, self._scorer, self._served.policy, sample, self._score_seconds
+            )
             ladder = self._ladder_of(served)
         except PolicyError as error:
             self._refusal = str(error)
@@ -201,6 +194,7 @@ class Rollout:
             "agreement_with_before": self._agreement,
             "last_refusal": self._refusal,
             "stepped_down": self._down._asdict() if self._down is not None else None,
+            "candidate": self._candidate.describe() if self._candidate is not None else None,
         }
 
     def _put_in_service(self, served: ServedPolicy, ladder: Sequence[Step], swap: Swap) -> None:
@@ -209,54 +203,3 @@ class Rollout:
         self._scorer.serve(ladder, served.digest)
         log.info("policy %s (%s) is in service: %s", served.name, served.digest, swap)
         self._report(swap, served)
-
-    def _examine(
-        self, path: Path, nodes: NodeArrays, asked: Sequence[tuple[PodRequest, IntArray]]
-    ) -> tuple[ServedPolicy, float | None]:
-        """Load a file and let it score; in a thread.
-
-        Returns:
-            the policy, and the share of these pods that it would send where the one in service does.
-
-        Raises:
-            PolicyError: it cannot be served.
-        """
-        loaded = load_policy(path)
-        if loaded.resources != self._scorer.resources:
-            raise PolicyError(
-                f"{path}: scores by {', '.join(loaded.resources)}, but nodes are watched for "
-                f"{', '.join(self._scorer.resources)}: restart to change that"
-            )
-        worker = Worker("examine")
-        bound = loaded.for_workload(self._scorer.models, self._scorer.recent)
-        in_service = self._served.policy
-        if isinstance(in_service, OnnxPolicy):
-            in_service = in_service.for_workload(self._scorer.models, self._scorer.recent)
-        same, compared = 0, 0
-        try:
-            for pod, rows in asked:
-                began = time.perf_counter()
-                candidates = candidates_on(nodes, pod, rows)
-                if len(candidates.rows) == 0:
-                    continue
-                inputs = bound.inputs(nodes, pod, candidates)
-                until = time.perf_counter() + self._score_seconds
-                best = rank(score_in_time(bound, inputs, worker, until), candidates).rows[0]
-                same += int(best == rank(in_service.scores(nodes, pod, candidates), candidates).rows[0])
-                compared += 1
-                time.sleep(PAUSE * (time.perf_counter() - began))
-        except PolicyError as error:
-            raise PolicyError(f"{path}: {error}, on what was asked about lately") from error
-        except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
-            raise PolicyError(f"{path}: {type(error).__name__}: {error}, on what was asked about lately") from error
-        finally:
-            worker.stop()
-        return ServedPolicy(loaded.name, loaded.digest, loaded.resources, loaded), same / compared if compared else None
-
-
-def _look(path: Path | None) -> Seen | None:
-    try:
-        status = path.stat() if path is not None else None
-    except OSError:
-        return None
-    return None if status is None else Seen(status.st_mtime_ns, status.st_ino, status.st_size)

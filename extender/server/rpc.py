@@ -15,7 +15,8 @@ from grpc_reflection.v1alpha import reflection
 from extender.cluster.amounts import nano_list
 from extender.cluster.requests import RequestError, build_request, gpu_request
 from extender.quantity import QuantityError
-from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
+from extender.server.answers import PodIdentity
+from extender.server.scoring import Scorer, UnknownNodesError
 from extender.server.scoring_pb2 import DESCRIPTOR, RankedNode, ScoreRequest, ScoreResponse
 from extender.telemetry.logs import TRACE_HEADER, about_trace
 from extender.telemetry.metrics import Metrics
@@ -143,7 +144,7 @@ class RpcServer:
         return ScoreResponse(
             nodes=[RankedNode(name=node.name, score=node.score, priority=node.priority) for node in answer.nodes],
             rung=answer.rung,
-            policy_digest=self._scorer.policy_digest,
+            policy_digest=answer.policy,
         )
 
 

@@ -34,6 +34,7 @@ from extender.policies.worker import Worker
 from extender.preemption import PreemptionMode
 from extender.quantity import QuantityError
 from extender.reservations import ReservationRule
+from extender.server.candidate import Candidate
 from extender.server.guarded import ConnectionLimits, guarded_by
 from extender.server.http import HttpApp
 from extender.server.outcome import OutcomeWatch
@@ -42,6 +43,7 @@ from extender.server.rollout import Rollout, Swap, steers
 from extender.server.rpc import RpcServer
 from extender.server.scoring import Scorer
 from extender.server.tls import ServerTls, TlsError, TlsFiles
+from extender.server.trial import Limits, Ways
 from extender.server.waiting import ReservationKeeper
 from extender.settings import HEURISTIC_PREFIX, Settings
 from extender.telemetry.decision_log import DecisionLog
@@ -89,7 +91,7 @@ class Extender:
         self._metrics.serving(served.name, served.digest)
         for swap in Swap:
             self._metrics.policy_swaps.labels(swap)
-        self._metrics.hung_calls.set_function(lambda: self._worker.hung)
+        self._metrics.hung_calls.set_function(self._hung_calls)
         self._reflectors: dict[Kind, ReflectorMetrics] = {}
         self._state = ClusterState(served.resources)
         self._assumptions = Assumptions(
@@ -132,9 +134,16 @@ class Extender:
             steers(settings.mode, settings.canary_percent),
             recent_pods,
         )
+        self._candidate = self._candidate_of(settings.candidate) if settings.candidate is not None else None
         file = None if settings.policy.startswith(HEURISTIC_PREFIX) else policy_path(settings.policy)
         self._rollout = Rollout(
-            served, file, self._scorer, self._ladder_of, POLICY_SHARE * settings.deadline, self._swapped
+            served,
+            file,
+            self._scorer,
+            self._ladder_of,
+            POLICY_SHARE * settings.deadline,
+            self._swapped,
+            self._candidate,
         )
         self._outcome: OutcomeWatch | None = None
         if settings.outcome_file is not None:
@@ -204,6 +213,14 @@ class Extender:
             Step(Rung.HEURISTIC, DirectRater(fallback)),
         )
 
+    def _candidate_of(self, file: Path) -> Candidate:
+        limits = Limits(self._settings.breaker_failures, POLICY_SHARE * self._settings.deadline)
+        record = self._decision_log.append if self._decision_log is not None else None
+        return Candidate(file, self._scorer, limits, Ways(self._metrics, record, asyncio.get_running_loop().call_soon))
+
+    def _hung_calls(self) -> int:
+        return self._worker.hung + (self._candidate.hung if self._candidate is not None else 0)
+
     def _swapped(self, swap: Swap, served: ServedPolicy) -> None:
         self._metrics.policy_swaps.labels(swap).inc()
         self._metrics.serving(served.name, served.digest)
@@ -265,6 +282,8 @@ class Extender:
             watcher.join()
         await self._rpc.stop(self._settings.shutdown_grace)
         self._worker.stop()
+        if self._candidate is not None:
+            self._candidate.stop()
         if self._keeper is not None:
             self._keeper.stop()
         if self._decision_log is not None:

@@ -9,20 +9,21 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from extender import decision
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed
 from extender.cluster.recent import RecentPods
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
-from extender.decision import NO_RANKING, Deadline, Decision, FailureKind, Rung, Step
-from extender.features_digest import class_name, features_digest
+from extender.decision import NO_RANKING, Deadline, Decision, Failure, FailureKind, Rung, Step
+from extender.features_digest import features_digest
 from extender.placement import IntArray, NodeArrays, PodRequest
+from extender.policies.base import NodeView
+from extender.server.answers import Answer, PodIdentity, named, record_of
 from extender.server.explain import Explained, Explanations
+from extender.server.trial import Question, Trial
 from extender.telemetry.agreement import Agreements, Opinion
 from extender.telemetry.decision_log import DecisionLog
-from extender.telemetry.decision_records import DecisionRecord
 from extender.telemetry.logs import about_pod
 from extender.telemetry.metrics import Metrics
 from extender.telemetry.outcomes import Outcomes
@@ -33,29 +34,6 @@ SAMPLED = 32  # pods that another policy is tried on before it takes over
 SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
 
 log = logging.getLogger(__name__)
-
-
-class PodIdentity(NamedTuple):
-    """Which pod is asked about; `uid` is the one that the watch will use."""
-
-    namespace: str
-    name: str
-    uid: str
-
-
-class RankedNode(NamedTuple):
-    """A node of an answer."""
-
-    name: str
-    score: float
-    priority: int
-
-
-class Answer(NamedTuple):
-    """An answer to prioritize, best node first; no nodes means no opinion."""
-
-    nodes: list[RankedNode]
-    rung: Rung
 
 
 class UnknownNodesError(ValueError):
@@ -112,6 +90,7 @@ class Scorer:
         self._recent: Records = ()  # the same of typical pods
         self._recent_pods = recent_pods
         self._bound = self._ladder
+        self._trial: Trial | None = None
         self._metrics = metrics
         self._decision_log = decision_log
         self._deadline_seconds = deadline_seconds
@@ -150,9 +129,13 @@ class Scorer:
         self._models, self._bound = (), self._ladder
         self.policy_digest = policy_digest
 
+    def try_beside(self, trial: Trial | None) -> None:
+        """Try another policy beside these from the next request on, or none any more."""
+        self._trial = trial
+
     def sample(self) -> tuple[NodeArrays, list[tuple[PodRequest, IntArray]]]:
         """A copy of the nodes as they are, and the pods that were asked about lately with the rows of their nodes."""
-        nodes = NodeArrays._make(array.copy() for array in self._state.nodes)
+        nodes = self._view_to_keep().nodes
         return nodes, [(pod, rows[rows < len(nodes.model)]) for pod, rows in self._asked]
 
     def pod_on(self, uid: str, node: str) -> None:
@@ -171,9 +154,9 @@ class Scorer:
         about_pod(pod.namespace, pod.name)
         self._make_way(pod.uid)
         if not self._feed.ready:
-            return self._answer(pod, request, Decision(NO_RANKING, Rung.NOT_READY, 0, ()), started)
+            return self._answer(pod, request, Decision(NO_RANKING, Rung.NOT_READY, 0, ()), self.policy_digest, started)
         if self._is_stale():
-            return self._answer(pod, request, Decision(NO_RANKING, Rung.STALE, 0, ()), started)
+            return self._answer(pod, request, Decision(NO_RANKING, Rung.STALE, 0, ()), self.policy_digest, started)
         rows = self._state.rows_of(names)
         known = rows[rows != UNKNOWN_ROW]
         unknown = len(names) - known.shape[0]
@@ -184,47 +167,68 @@ class Scorer:
                     f"none of the {len(names)} nodes asked about is known, the first is {names[0]!r}: expected nodes "
                     f"of the cluster that is watched, which has {len(self._state)}"
                 )
-        made = self._decide(request, known, Deadline(started, self._deadline_seconds, time.perf_counter))
-        if made.failures:
-            self._report_failures(made, started)
+        made, trial = self._decide(
+            pod.uid, request, known, Deadline(started, self._deadline_seconds, time.perf_counter)
+        )
+        policy = trial.digest if trial is not None and trial.answered(made) else self.policy_digest
+        # What a candidate failed at is counted by its trial.
+        if failures := made.failures if trial is None else made.failures[1:]:
+            self._report_failures(failures, started)
         seen = features_digest(self._state.arrays, request, made.ranking.rows) if self._decision_log is not None else ""
         self._asked.append((request, known))
+        if self._trial is not None and self._trial.looks_on:
+            told = self._state.name_of(int(made.ranking.rows[0])) if made.rung is Rung.POLICY else None
+            view = self._view_to_keep()
+            self._trial.look_on(Question(pod, request, names, rows, known, view, self._models, self._recent, told))
         steered = self._steers(pod.uid)
         if steered and made.ranking.rows.shape[0]:
             best = self._state.name_of(int(made.ranking.rows[0]))
             self._assumptions.assume(pod.uid, best, request, int(made.ranking.devices[0]))
-        return self._answer(pod, request, made, started, seen, steered)
+        return self._answer(pod, request, made, policy, started, seen, steered)
 
-    def _trace(self, made: Decision, nodes: Sequence[RankedNode], rung: Rung) -> None:
+    def _view_to_keep(self) -> NodeView:
+        nodes = NodeArrays._make(array.copy() for array in self._state.nodes)
+        return NodeView(nodes, self._state.generation.copy())
+
+    def _trace(self, made: Decision, answer: Answer) -> None:
         span = current_span()
         if span is None:
             return
         span.set_attributes(
             {
                 "stowage.candidates": made.candidates,
-                "stowage.rung": rung,
-                "stowage.policy.digest": self.policy_digest,
+                "stowage.rung": answer.rung,
+                "stowage.policy.digest": answer.policy,
             }
         )
-        if nodes:
-            span.set_attributes({"stowage.node": nodes[0].name})
+        if answer.nodes:
+            span.set_attributes({"stowage.node": answer.nodes[0].name})
         for failure in made.failures:
             span.add_event("no usable scores", {"kind": failure.kind, "reason": failure.reason})
 
-    def _decide(self, request: PodRequest, rows: IntArray, deadline: Deadline) -> Decision:
+    def _decide(
+        self, uid: str, request: PodRequest, rows: IntArray, deadline: Deadline
+    ) -> tuple[Decision, Trial | None]:
+        """The decision, and the trial whose candidate was asked first, if one was."""
         try:
-            return decision.decide(self._state, self._ladder_for_workload(), request, rows, deadline)
+            ladder = self._ladder_for_workload()
+            step = self._trial.step_for(uid, self._models, self._recent) if self._trial is not None else None
+            view = NodeView(self._state.nodes, self._state.generation)
+            if step is None:
+                return decision.decide(view, ladder, request, rows, deadline), None
+            return decision.decide(view, (step, *ladder), request, rows, deadline), self._trial
         except Exception:  # a mistake of ours must not keep a pod from being scheduled
             log.exception("no opinion on a pod, because of an error in the extender")
-            return Decision(NO_RANKING, Rung.NEUTRAL, 0, ())
+            return Decision(NO_RANKING, Rung.NEUTRAL, 0, ()), None
 
     def refuse(self, pod: PodIdentity, reason: str) -> Answer:
         """Give no opinion on a pod that no policy can place; `filter` tells kube-scheduler why."""
         about_pod(pod.namespace, pod.name)
         log.info("no opinion: %s", reason)
         self._decisions[Rung.REQUEST_REFUSED].inc()
-        self._trace(Decision(NO_RANKING, Rung.REQUEST_REFUSED, 0, ()), [], Rung.REQUEST_REFUSED)
-        return Answer([], Rung.REQUEST_REFUSED)
+        answer = Answer([], Rung.REQUEST_REFUSED, self.policy_digest)
+        self._trace(Decision(NO_RANKING, Rung.REQUEST_REFUSED, 0, ()), answer)
+        return answer
 
     def lacking_devices(self, pod: PodIdentity, request: PodRequest, names: list[str]) -> dict[str, str]:
         """Reason by name, of the nodes on which no device has room for the pod."""
@@ -256,10 +260,10 @@ class Scorer:
         self._assumptions.expire()
         self._assumptions.lift(uid)
 
-    def _report_failures(self, made: Decision, now: float) -> None:
-        for failure in made.failures:
+    def _report_failures(self, failures: Sequence[Failure], now: float) -> None:
+        for failure in failures:
             self._metrics.policy_failures.labels(failure.rung, failure.kind).inc()
-        new = [failure.reason for failure in made.failures if failure.kind is not FailureKind.BREAKER]
+        new = [failure.reason for failure in failures if failure.kind is not FailureKind.BREAKER]
         if new and now >= self._quiet_until:
             self._quiet_until = now + SECONDS_BETWEEN_REPORTS
             log.error("no usable scores from %s", "; ".join(new))
@@ -269,18 +273,13 @@ class Scorer:
         pod: PodIdentity,
         request: PodRequest,
         made: Decision,
+        policy: str,
         started: float,
         features: str = "",
         steered: bool = True,
     ) -> Answer:
-        ranking = made.ranking
-        nodes = [
-            RankedNode(self._state.name_of(row), score, priority)
-            for row, score, priority in zip(
-                ranking.rows.tolist(), ranking.scores.tolist(), ranking.priorities.tolist(), strict=True
-            )
-        ]
-        rung = made.rung if steered or not nodes else Rung.SHADOW
+        nodes = named(made.ranking, self._state.name_of)
+        answer = Answer(nodes, made.rung if steered or not nodes else Rung.SHADOW, policy)
         if made.scored is not None and made.rung is Rung.POLICY:
             rows, scores = made.scored.candidates.rows, made.scored.scores
             self._agreements.remember(pod.uid, Opinion([node.name for node in nodes], rows, scores, steered))
@@ -289,41 +288,20 @@ class Scorer:
                 time.time(),
                 f"{pod.namespace}/{pod.name}",
                 pod.uid,
-                rung,
+                answer.rung,
                 steered,
-                self.policy_digest,
+                policy,
                 made.candidates,
                 nodes,
                 [failure.reason for failure in made.failures],
                 made.described,
             )
         )
-        self._decisions[rung].inc()
+        self._decisions[answer.rung].inc()
         self._metrics.candidates.observe(made.candidates)
-        self._trace(made, nodes, rung)
+        self._trace(made, answer)
         if self._decision_log is not None:
             if self._outcomes is not None:
                 self._outcomes.decided(pod.uid)
-            self._decision_log.append(
-                DecisionRecord(
-                    time=time.time(),
-                    namespace=pod.namespace,
-                    pod=pod.name,
-                    uid=pod.uid,
-                    pod_class=class_name(request),
-                    request=request.request.tolist(),
-                    gpu_count=request.gpu_count,
-                    gpu_milli=request.gpu_milli,
-                    priority=request.priority,
-                    expected_seconds=request.expected_seconds,
-                    candidates=made.candidates,
-                    features=features,
-                    chosen=nodes[0].name if nodes else None,
-                    propensity=1.0,  # the policies here draw no lots
-                    rung=rung,
-                    scores=[(node.name, node.score) for node in nodes],
-                    policy=self.policy_digest,
-                    latency=time.perf_counter() - started,
-                )
-            )
-        return Answer([] if rung is Rung.SHADOW else nodes, rung)
+            self._decision_log.append(record_of(pod, request, made, answer, features, started))
+        return answer if answer.rung is not Rung.SHADOW else answer._replace(nodes=[])

@@ -6,8 +6,8 @@ Each is a JSON object that says by `kind` what it is. Training reads them back (
 import msgspec
 
 
-class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision"):
-    """One answer to prioritize.
+class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision", omit_defaults=True):
+    """One answer to prioritize, or what a policy on trial would have answered.
 
     Attributes:
         time: Unix seconds.
@@ -29,6 +29,8 @@ class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision")
         scores: [[node, score], ...], best first, at most ten.
         policy: SHA-256 of the policy file, or the heuristic's name.
         latency: seconds from the complete request to the answer.
+        tried: whether nobody was answered that: what a candidate in shadow thinks, beside the record of the answer.
+            Left out of the line where it is false.
     """
 
     time: float
@@ -49,6 +51,7 @@ class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision")
     scores: list[tuple[str, float]]
     policy: str
     latency: float
+    tried: bool = False
 
 
 class BoundRecord(msgspec.Struct, gc=False, tag_field="kind", tag="bound"):

@@ -151,6 +151,35 @@ class Metrics:
             ["feature"],
             registry=registry,
         )
+        self.candidate_info = Gauge(
+            "stowage_candidate_info",
+            "1 for the policy that is tried beside the one in service.",
+            ["name", "digest"],
+            registry=registry,
+        )
+        self.candidate_percent = Gauge(
+            "stowage_candidate_percent",
+            "Percent of the pods that the candidate answers for; 0 in shadow and without one.",
+            registry=registry,
+        )
+        self.candidate_changes = Counter(
+            "stowage_candidate_changes_total",
+            "Candidates that came to a stage, were refused or withdrawn, or whose trial was ended.",
+            ["result"],
+            registry=registry,
+        )
+        self.candidate_pods = Counter(
+            "stowage_candidate_pods_total",
+            "Pods of a candidate: answered, or in shadow sent to the same node, another, not comparable, skipped.",
+            ["result"],
+            registry=registry,
+        )
+        self.candidate_failures = Counter(
+            "stowage_candidate_failures_total",
+            "Decisions to which a candidate had no usable scores, by why: error, deadline.",
+            ["kind"],
+            registry=registry,
+        )
         self.agreements = Counter(
             "stowage_agreement_total",
             "Pods seen on a node, by where that is in the policy's answer, and whether kube-scheduler was told it.",

@@ -130,7 +130,7 @@ class ExtenderProcess:
         return [
             Decision(**{field: record[field] for field in Decision._fields})
             for record in records
-            if record["kind"] == "decision"
+            if record["kind"] == "decision" and not record.get("tried", False)
         ]
 
     def counted(self, name: str) -> list[dict[str, str]]:

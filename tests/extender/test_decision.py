@@ -20,7 +20,7 @@ from extender.decision import (
     rank,
 )
 from extender.placement import ANY_DEVICE, Candidates, IntArray, NodeArrays, PodRequest
-from extender.policies.base import PolicyError, ScoreArray
+from extender.policies.base import NodeView, PolicyError, ScoreArray
 from extender.policies.breaker import Breaker
 from extender.policies.heuristics import HEURISTICS
 from extender.policies.raters import DirectRater
@@ -50,7 +50,11 @@ def given_step(outcome: ScoreArray | Exception, breaker: Breaker | None = None, 
 
 def decided(state: ClusterState, ladder: list[Step], pod: PodRequest, rows: IntArray) -> Decision:
     """Decide with all the time there is."""
-    return decide(state, ladder, pod, rows, IN_TIME)
+    return decide(view_of(state), ladder, pod, rows, IN_TIME)
+
+
+def view_of(state: ClusterState) -> NodeView:
+    return NodeView(state.nodes, state.generation)
 
 
 def on_rows(*rows: int) -> Candidates:
@@ -171,7 +175,7 @@ def test_a_policy_for_which_no_time_is_left_is_not_asked_and_the_next_one_answer
     breaker = Breaker(1, 10.0, lambda: 0.0)
 
     decision = decide(
-        state_of(0, 0),
+        view_of(state_of(0, 0)),
         [given_step(PolicyError("never asked"), breaker, share=0.8), LEAST_ALLOCATED],
         request(1),
         on_rows(0, 1).rows,
@@ -186,7 +190,7 @@ def test_a_policy_for_which_no_time_is_left_is_not_asked_and_the_next_one_answer
 def test_after_the_deadline_the_answer_is_neutral() -> None:
     late = Deadline(started=10.0, seconds=1.0, clock=lambda: 11.0)
 
-    decision = decide(state_of(0), [LEAST_ALLOCATED], request(1), on_rows(0).rows, late)
+    decision = decide(view_of(state_of(0)), [LEAST_ALLOCATED], request(1), on_rows(0).rows, late)
 
     assert (decision.rung, decision.ranking.rows.tolist()) == (Rung.NEUTRAL, [])
 

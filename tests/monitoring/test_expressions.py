@@ -10,6 +10,7 @@ from extender.cluster.assume import Outcome
 from extender.decision import FailureKind, Rung
 from extender.server.outcome import Standing
 from extender.server.rollout import Swap
+from extender.server.trial import Change, Fate
 from extender.telemetry.agreement import Agreement
 from extender.telemetry.metrics import Metrics
 from tests.extender.objects import cluster_list, extender_args, node, pod
@@ -28,6 +29,8 @@ VALUES = {
 RESULTS = {
     "stowage_policy_swaps_total": set(Swap),
     "stowage_agreement_total": set(Agreement),
+    "stowage_candidate_changes_total": set(Change),
+    "stowage_candidate_pods_total": set(Fate),
     "stowage_decision_log_records_total": {"written", "lost"},
 }
 

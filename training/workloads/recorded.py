@@ -17,7 +17,7 @@ was written for audits, so much of a workload is not in it:
 
 A pod that was asked about several times, because it could not be placed or bound, arrives with the first question;
 one for which there was no room at first, so that nobody was asked, when it was created, which the news of its binding
-tells to the second.
+tells to the second. What a candidate in shadow thought of it (`tried`) is no question.
 """
 
 import argparse
@@ -73,7 +73,8 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
         if record is None:
             torn += 1
         elif isinstance(record, DecisionRecord):
-            first.setdefault(record.uid or f"{record.namespace}/{record.pod}", record)
+            if not record.tried:
+                first.setdefault(record.uid or f"{record.namespace}/{record.pod}", record)
         elif isinstance(record, BoundRecord):
             bound[record.uid] = record
         elif record.duration > 0:
@@ -220,7 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TraceError as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 2
-    decisions = [record for record in records if isinstance(record, DecisionRecord)]
+    every = [record for record in records if isinstance(record, DecisionRecord)]
+    decisions = [record for record in every if not record.tried]
     shown = {
         "workload": population.name,
         "pods": len(population.arrival),
@@ -231,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "classes": Counter(record.pod_class for record in decisions),
         "rungs": Counter(record.rung for record in decisions),
         "policies": Counter(record.policy for record in decisions),
+        "tried": Counter(record.policy for record in every if record.tried),
     }
     sys.stdout.write(json.dumps(shown, indent=1) + "\n")
     return 0

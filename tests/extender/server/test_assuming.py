@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from extender.cluster.feed import Gone, Kind, Listed, PodSeen
 from extender.placement import ANY_DEVICE
-from extender.server.scoring import PodIdentity
+from extender.server.answers import PodIdentity
 from tests.extender.objects import request
 from tests.extender.server.test_scoring import bench
 

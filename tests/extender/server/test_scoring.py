@@ -16,8 +16,9 @@ from extender.policies.base import Policy, PolicyError, ScoreArray
 from extender.policies.breaker import Breaker
 from extender.policies.heuristics import HEURISTICS
 from extender.policies.raters import DirectRater
+from extender.server.answers import PodIdentity
 from extender.server.rollout import steers
-from extender.server.scoring import PodIdentity, Scorer, UnknownNodesError
+from extender.server.scoring import Scorer, UnknownNodesError
 from extender.telemetry.metrics import Metrics
 from extender.typical import Records, TypicalPodRecord
 from tests.extender.objects import request

@@ -71,6 +71,11 @@ def test_a_duration_is_what_the_pod_announced_or_what_is_assumed(tmp_path):
     assert "0 of which have ended and 1 are assumed to run 600 s" in population.name
 
 
+def test_what_a_candidate_in_shadow_thought_of_a_pod_is_no_question(tmp_path):
+    population = read(tmp_path, line(time=MIDNIGHT + 50.0, rung="shadow", tried=True), line(), line(uid="uid-q"))
+    assert population.arrival.tolist() == [60.0, 60.0]
+
+
 def test_a_pod_asked_about_again_arrives_with_the_first_question(tmp_path):
     population = read(tmp_path, line(), line(time=MIDNIGHT + 70.0), line(time=MIDNIGHT + 80.0, uid="uid-q"))
     assert population.arrival.tolist() == [60.0, 80.0]
