@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from extender.features import SCHEMA_VERSION, feature_names
 from extender.fragmentation import TypicalPods
-from extender.policies.onnx import INPUT, MAX_BYTES, OUTPUT, OnnxPolicy, PolicyMetadata
+from extender.policies.onnx import INPUT, MAX_BYTES, OUTPUT, FeatureHistogram, OnnxPolicy, PolicyMetadata
 from extender.typical import TypicalPodRecord
 from extender.valuation import COLUMNS
 from training.value_network import ValueNetwork
@@ -53,6 +53,7 @@ def export_policy(
     config_digest: str,
     workload: str,
     evaluation: dict[str, Any] | None = None,
+    trained_on: dict[str, FeatureHistogram] | None = None,
 ) -> OnnxPolicy:
     """Write a policy file and load it back as the extender would.
 
@@ -66,6 +67,7 @@ def export_policy(
         config_digest: SHA-256 of the training configuration.
         workload: what it was trained on.
         evaluation: summary of its evaluation; where that needs the file first, see `add_evaluation`.
+        trained_on: the pods of the training, feature by feature.
 
     Returns:
         the policy in the file.
@@ -108,6 +110,7 @@ def export_policy(
         workload=workload,
         evaluation=evaluation or {},
         weights_sha256=weights_digest(model),
+        trained_on=trained_on,
     )
     for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]  # the exporter leaves its stack traces there

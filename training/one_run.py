@@ -8,11 +8,13 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 from torch import nn
 
+from extender.policies.onnx import FeatureHistogram
 from extender.profile import weights_of
 from training import checkpoint
 from training.algorithms.es import EvolutionLearner
@@ -24,13 +26,16 @@ from training.export import export_policy
 from training.judging import EVALUATION_FILE, REPORT_FILE, ask, judge
 from training.learners import build
 from training.progress import track
+from training.randomisation import workload_source
 from training.recorder import CURVE_FILE, Recorder
 from training.simulator.ahead import compiling_ahead
 from training.tracking import Tracked, tracked
 from training.workloads.base import Population, typical_pods
+from training.workloads.distribution import features_of_workloads, histograms
 from training.workloads.selection import load_population
 
 POLICY_FILE = "policy.onnx"
+PODS_COUNTED = 10_000  # to say how the pods of a training are distributed
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ def carry_out(config: Config, folder: Path, console: Console, *, ahead: bool = T
             algorithm=config.algorithm.name,
             config_digest=config.digest(),
             workload=population.name,
+            trained_on=pods_of_training(config, population),
         )
         console.print(
             f"exported {policy_file}, {policy_file.stat().st_size:,} bytes: {trained.exported}",
@@ -108,6 +114,14 @@ def carry_out(config: Config, folder: Path, console: Console, *, ahead: bool = T
     if config.ask:
         ask(config, population, policy_file, policy, console)
     return trained.held_out_return
+
+
+def pods_of_training(config: Config, population: Population) -> dict[str, FeatureHistogram]:
+    """How the pods of this training are distributed: those of some of its episodes, drawn once more."""
+    source = workload_source(config.env, population, config.workload, config.seed)
+    generator = np.random.default_rng([config.seed, *b"distribution"])
+    drawn = [source(generator) for _ in range(math.ceil(PODS_COUNTED / config.env.pods))]
+    return histograms(features_of_workloads(drawn, timed=config.goal == "waiting"))
 
 
 def train(config: Config, population: Population, folder: Path, tracking: Tracked, console: Console) -> Trained:

@@ -28,8 +28,23 @@ from extender.valuation import COLUMNS, WorkloadProfile, valuation_columns, work
 INPUT, OUTPUT = "candidates", "scores"
 FIRST_RESOURCES = ("cpu", "memory", "gpu")  # the columns that `placement` knows by their position
 MAX_BYTES = 1024 * 1024
+OPTIONAL = ("trained_on",)  # metadata that older files do not have
 WARM_UP_ROWS = (1, 2, 500)
 WARM_UP_SECONDS = 5.0  # a policy that takes longer would never score a pod in time
+
+
+class FeatureHistogram(msgspec.Struct, frozen=True):
+    """How the pods of a training were distributed in one feature.
+
+    Attributes:
+        edges: upper ends of the bins, ascending; the last bin has none. What equals an edge is in the bin below it.
+        shares: of the pods in each bin, one more than edges.
+        pods: how many there were.
+    """
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+    pods: int
 
 
 class PolicyMetadata(msgspec.Struct, frozen=True):
@@ -46,6 +61,8 @@ class PolicyMetadata(msgspec.Struct, frozen=True):
         workload: what it was trained on.
         evaluation: summary of its evaluation, empty if there was none.
         weights_sha256: SHA-256 over the weights, in the graph's order.
+        trained_on: the pods of the training, a histogram per feature (`training.workloads.distribution`); None in files
+            that do not say. Nothing is served by it: it tells later whether a cluster's pods are others by now.
     """
 
     schema_version: int
@@ -58,10 +75,12 @@ class PolicyMetadata(msgspec.Struct, frozen=True):
     workload: str
     evaluation: dict[str, Any]
     weights_sha256: str
+    trained_on: dict[str, FeatureHistogram] | None = None
 
     def to_properties(self) -> dict[str, str]:
         """The metadata as ONNX holds them: a JSON string each."""
-        return {field: msgspec.json.encode(getattr(self, field)).decode() for field in self.__struct_fields__}
+        said = [field for field in self.__struct_fields__ if field not in OPTIONAL or getattr(self, field) is not None]
+        return {field: msgspec.json.encode(getattr(self, field)).decode() for field in said}
 
     @classmethod
     def from_properties(cls, properties: dict[str, str]) -> "PolicyMetadata":
@@ -70,11 +89,13 @@ class PolicyMetadata(msgspec.Struct, frozen=True):
         Raises:
             PolicyError: a field is missing or has another type.
         """
-        missing = [field for field in cls.__struct_fields__ if field not in properties]
+        missing = [field for field in cls.__struct_fields__ if field not in properties and field not in OPTIONAL]
         if missing:
             raise PolicyError(f"metadata lack {', '.join(missing)}; was the file written by `python -m training.run`?")
         try:
-            values = {field: msgspec.json.decode(properties[field]) for field in cls.__struct_fields__}
+            values = {
+                field: msgspec.json.decode(properties[field]) for field in cls.__struct_fields__ if field in properties
+            }
             return msgspec.convert(values, cls)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise PolicyError(f"metadata cannot be read: {error}") from error

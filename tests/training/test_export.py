@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,12 +10,13 @@ from torch import nn
 
 from extender.features import SCHEMA_VERSION, feature_names
 from extender.policies.base import PolicyError
-from extender.policies.onnx import MAX_BYTES, OnnxPolicy, load_policy
+from extender.policies.onnx import MAX_BYTES, OPTIONAL, OnnxPolicy, PolicyMetadata, load_policy
 from extender.typical import typical_arrays
 from tests.clusters import typical_of
 from training import export
 from training.export import IR_VERSION, OPSET, add_evaluation, check_parity, export_policy, weights_digest
 from training.networks import NetworkArguments, ScoreNetwork, score_network
+from training.workloads.distribution import histogram
 
 RESOURCES = ("cpu", "memory", "gpu", "example.com/licences")
 FEATURES = len(feature_names(RESOURCES))
@@ -30,7 +32,7 @@ def network_of(seed: int) -> ScoreNetwork:
     return network
 
 
-def export_to(path: Path, network: ScoreNetwork) -> OnnxPolicy:
+def export_to(path: Path, network: ScoreNetwork, **further: Any) -> OnnxPolicy:
     return export_policy(
         network,
         path,
@@ -41,6 +43,7 @@ def export_to(path: Path, network: ScoreNetwork) -> OnnxPolicy:
         config_digest=DIGEST,
         workload="openb (default)",
         evaluation={"mean_wait_seconds": 12.5},
+        **further,
     )
 
 
@@ -89,6 +92,14 @@ def test_the_file_says_what_it_is(exported):
     assert metadata.code_version
 
 
+def test_the_file_says_how_the_pods_of_the_training_were_distributed_if_it_is_told(exported, network, tmp_path):
+    known = {"cpu": histogram(np.arange(1000.0)), "gpus": histogram(np.zeros(10))}
+    assert load_policy(exported).metadata.trained_on is None
+    export_to(tmp_path / "policy.onnx", network, trained_on=known)
+    add_evaluation(tmp_path / "policy.onnx", {"later": 1.0})
+    assert load_policy(tmp_path / "policy.onnx").metadata.trained_on == known
+
+
 def test_typical_pods_that_never_occur_are_left_out(exported):
     typical = typical_arrays(load_policy(exported).metadata.typical_pods)
     assert typical.cpu.tolist() == [2000, 4000]
@@ -116,7 +127,7 @@ def test_the_file_holds_nothing_of_the_machine_it_was_made_on(exported, model):
     assert PATH.findall(content) == []
     assert str(Path.cwd()).encode() not in content
     assert str(exported.parent).encode() not in content
-    assert set(properties(model)) == set(load_policy(exported).metadata.__struct_fields__)
+    assert set(properties(model)) == set(PolicyMetadata.__struct_fields__) - set(OPTIONAL)
     # What is left with a slash between names is a feature or a resource, not a path.
     for text in re.findall(rb"[\w.-]*/[\w./-]+", b" ".join(node.SerializeToString() for node in model.graph.node)):
         assert text.decode() in feature_names(RESOURCES)

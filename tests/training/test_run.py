@@ -17,7 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from extender.policies.onnx import load_policy
 from training.export import weights_digest
+from training.one_run import PODS_COUNTED
 from training.recorder import read_curve
+from training.workloads.distribution import FEATURES
 
 LIMIT_SECONDS = 240.0
 SMALL = [
@@ -85,6 +87,9 @@ def test_a_run_leaves_everything_in_its_folder(finished: tuple[Path, str]) -> No
     content = json.loads((folder / "evaluation.json").read_text())
     metadata = load_policy(folder / "policy.onnx").metadata
     assert metadata.evaluation == content["policies"]
+    assert metadata.trained_on is not None
+    assert tuple(metadata.trained_on) == FEATURES
+    assert {known.pods >= PODS_COUNTED for name, known in metadata.trained_on.items() if name == "cpu"} == {True}
     assert set(content["policies"]) == {"ppo", "random", "kube-scheduler-default", "most-allocated", "best-fit"}
 
 

@@ -12,7 +12,7 @@ from extender.features import SCHEMA_VERSION, feature_names, placement_features
 from extender.fragmentation import fragmentation_tables
 from extender.placement import list_candidates
 from extender.policies.base import PolicyError
-from extender.policies.onnx import MAX_BYTES, OnnxPolicy, PolicyMetadata, load_policy
+from extender.policies.onnx import MAX_BYTES, OPTIONAL, FeatureHistogram, OnnxPolicy, PolicyMetadata, load_policy
 from extender.typical import TypicalPodRecord, typical_arrays
 from tests.clusters import clusters, pods
 from tests.policy_files import FEATURES, RESOURCES, metadata_of, policy_file
@@ -46,6 +46,17 @@ def test_metadata_come_back_as_they_were_written():
     policy = OnnxPolicy("sum", policy_file())
     assert policy.metadata == metadata_of()
     assert policy.resources == RESOURCES
+
+
+def test_a_file_need_not_say_what_its_training_looked_like_but_what_it_says_has_to_be_readable():
+    without = properties_with()
+    assert "trained_on" not in without
+    assert OnnxPolicy("older", policy_file(properties=without)).metadata.trained_on is None
+    known = {"cpu": FeatureHistogram((1.0, 2.0), (0.25, 0.5, 0.25), 100)}
+    told = OnnxPolicy("told", policy_file(properties=properties_with(trained_on=known)))
+    assert told.metadata.trained_on == known
+    with pytest.raises(PolicyError, match="metadata cannot be read"):
+        OnnxPolicy("odd", policy_file(properties=without | {"trained_on": '{"cpu": 1}'}))
 
 
 def test_typical_pods_come_as_arrays_in_the_files_order():
@@ -201,7 +212,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_every_metadata_field_is_needed():
-    for field in PolicyMetadata.__struct_fields__:
+    for field in set(PolicyMetadata.__struct_fields__) - set(OPTIONAL):
         properties = properties_with()
         del properties[field]
         with pytest.raises(PolicyError, match=f"metadata lack {field};"):
