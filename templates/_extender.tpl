@@ -25,6 +25,9 @@ restartPolicy: Always
 args:
   - serve
   - --policy={{ include "stowage.policy" . }}
+  {{- if .Values.policy.candidate }}
+  - --candidate={{ include "stowage.candidate" . }}
+  {{- end }}
   - --mode={{ .Values.extender.mode }}
   - --canary-percent={{ .Values.extender.canaryPercent }}
   - --fallback={{ .Values.extender.fallback }}
@@ -103,7 +106,7 @@ resources:
   {{- toYaml .Values.extender.resources | nindent 2 }}
 securityContext:
   {{- include "stowage.containerSecurity" . | nindent 2 }}
-{{- if or .Values.policy.from .Values.extender.decisionLog.enabled .Values.extender.outcome.volume (not .Values.scheduler.enabled) }}
+{{- if or .Values.policy.from .Values.policy.candidate .Values.extender.decisionLog.enabled .Values.extender.outcome.volume (not .Values.scheduler.enabled) }}
 volumeMounts:
   {{- if not .Values.scheduler.enabled }}
   - name: tls
@@ -113,6 +116,11 @@ volumeMounts:
   {{- if .Values.policy.from }}
   - name: policy
     mountPath: {{ include "stowage.policyDirectory" . }}
+    readOnly: true
+  {{- end }}
+  {{- if .Values.policy.candidate }}
+  - name: candidate
+    mountPath: {{ include "stowage.candidateDirectory" . }}
     readOnly: true
   {{- end }}
   {{- if .Values.extender.outcome.volume }}

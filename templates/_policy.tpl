@@ -44,3 +44,32 @@
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{- define "stowage.candidateDirectory" -}}/etc/stowage/candidate{{- end -}}
+
+{{- /* The value of --candidate. */ -}}
+{{- define "stowage.candidate" -}}
+{{- with .Values.policy.candidate.configMap -}}
+{{ include "stowage.candidateDirectory" $ }}/{{ .key }}
+{{- end -}}
+{{- with .Values.policy.candidate.persistentVolumeClaim -}}
+{{ include "stowage.candidateDirectory" $ }}/{{ .path }}
+{{- end -}}
+{{- end -}}
+
+{{- /* The volume of a policy on trial: there is not always one. */ -}}
+{{- define "stowage.candidateVolume" -}}
+{{- with .Values.policy.candidate }}
+- name: candidate
+{{- with .configMap }}
+  configMap:
+    name: {{ .name }}
+    optional: true
+{{- end }}
+{{- with .persistentVolumeClaim }}
+  persistentVolumeClaim:
+    claimName: {{ .claimName }}
+    readOnly: true
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -56,6 +56,7 @@ def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
             "extender.decisionLog.enabled": True,
             "extender.traces.collector": "http://collector:4318",
             "extender.outcome.volume": {"configMap": {"name": "outcome"}},
+            "policy.candidate.configMap": {"name": "candidate", "key": "candidate.json"},
         },
     )
     names = {flag.removeprefix("--").replace("-", "_") for flag in flags(rendered.extender())}
@@ -121,6 +122,31 @@ def test_a_policy_file_is_mounted_and_served(
     assert mount["readOnly"]
     assert flags(extender)["--policy"] == f"{mount['mountPath']}/{file}"
     assert {"name": "policy"} | volume in rendered.pod()["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "file", "volume"),
+    [
+        ("configMap", {"name": "c", "key": "c.json"}, "c.json", {"configMap": {"name": "c", "optional": True}}),
+        (
+            "persistentVolumeClaim",
+            {"claimName": "p", "path": "x/c.json"},
+            "x/c.json",
+            {"persistentVolumeClaim": {"claimName": "p", "readOnly": True}},
+        ),
+    ],
+)
+def test_a_candidate_is_looked_for_beside_the_policy(
+    helm: Path, source: str, given: dict[str, str], file: str, volume: dict[str, object]
+) -> None:
+    values = {"policy.from.configMap": {"name": "p", "key": "a.onnx"}, f"policy.candidate.{source}": given}
+    rendered = render(helm, values)
+    extender = rendered.extender()
+    (mount,) = [mount for mount in extender["volumeMounts"] if mount["name"] == "candidate"]
+    assert mount["readOnly"]
+    assert flags(extender)["--candidate"] == f"{mount['mountPath']}/{file}"
+    assert {"name": "candidate"} | volume in rendered.pod()["volumes"]
+    assert "--candidate" not in flags(render(helm).extender())
 
 
 def test_the_decision_log_lies_on_the_volume_that_is_given(helm: Path) -> None:

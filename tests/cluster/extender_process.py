@@ -21,6 +21,7 @@ class Decision(NamedTuple):
         chosen: the node that was ranked first; None for an answer without opinion.
         rung: who decided: "policy", or what the extender fell back to.
         candidates: how many places were scored.
+        policy: digest of the policy that was asked.
     """
 
     uid: str
@@ -28,6 +29,7 @@ class Decision(NamedTuple):
     chosen: str | None
     rung: str
     candidates: int
+    policy: str
 
 
 class NodeView(NamedTuple):
@@ -122,16 +124,25 @@ class ExtenderProcess:
         """The node that is reserved for each pod that has one, by name."""
         return {each["pod"]: each["node"] for each in self._state()["reservations"]}
 
-    def decisions(self) -> list[Decision]:
-        """The decision log so far, oldest first."""
+    def decisions(self, tried: bool = False) -> list[Decision]:
+        """The decision log so far, oldest first.
+
+        Args:
+            tried: what a candidate in shadow thought, instead of what was answered.
+        """
         if not self._decision_log.exists():
             return []
         records = map(json.loads, self._decision_log.read_text().splitlines())
         return [
             Decision(**{field: record[field] for field in Decision._fields})
             for record in records
-            if record["kind"] == "decision" and not record.get("tried", False)
+            if record["kind"] == "decision" and record.get("tried", False) is tried
         ]
+
+    def policy(self) -> dict[str, Any]:
+        """What is in service, and what is tried."""
+        shown: dict[str, Any] = httpx.get(f"{self._url}/policy", timeout=5.0).raise_for_status().json()
+        return shown
 
     def counted(self, name: str) -> list[dict[str, str]]:
         """The labels of a counter's series, those that counted anything."""

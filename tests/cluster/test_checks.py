@@ -18,7 +18,7 @@ def bound_to(node: str, pods: int) -> Replay:
 
 
 def decided(pods: range, chosen: str) -> list[Decision]:
-    return [Decision(f"uid-{number}", f"pod-{number}", chosen, "policy", 9) for number in pods]
+    return [Decision(f"uid-{number}", f"pod-{number}", chosen, "policy", 9, "digest") for number in pods]
 
 
 def test_one_pod_in_a_hundred_may_be_elsewhere() -> None:
