@@ -31,6 +31,11 @@ ELSEWHERE = (
     Elsewhere(r"^helm test ", CLUSTER, "tests/cluster/kind/test_release.py"),
     Elsewhere(r"^kubectl get (nodes|pods) ", CLUSTER, "tests/training/workloads/test_kubectl.py"),
     Elsewhere(r"^kubectl .*(get configmap|logs) ", CLUSTER, "tests/cluster/kind/test_extender_alone.py"),
+    Elsewhere(
+        r"^kubectl .* configmap candidate",
+        CLUSTER,
+        "tests/cluster/kind/test_release.py::test_a_candidate_comes_and_goes_with_its_configmap",
+    ),
     Elsewhere(r"^kubectl .* exec .* explain ", CLUSTER, "tests/extender/server/test_explain.py"),
     Elsewhere(r"^kubectl .* port-forward ", CLUSTER, "tests/extender/server/test_rollout.py"),
     Elsewhere(r"^curl .*/rollback$", CLUSTER, "tests/extender/server/test_rollout.py"),

@@ -112,6 +112,11 @@ class Extender:
         answer = self._client.post("/prioritize", json=body).raise_for_status().json()
         return str(max(answer, key=lambda priority: priority["Score"])["Host"])
 
+    def candidate(self) -> dict[str, Any] | None:
+        """What it tries beside the policy in service."""
+        candidate: dict[str, Any] | None = self._client.get("/policy").raise_for_status().json()["candidate"]
+        return candidate
+
     def counted(self, name: str) -> dict[str, float]:
         """The values of a metric by its first label."""
         text = self._client.get("/metrics").raise_for_status().text

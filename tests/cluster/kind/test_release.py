@@ -1,10 +1,12 @@
 """A release of the chart in a real cluster, from its installation to the last trace of it, in the order of a life."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from extender.policies.bundled import policy_path
 from tests.cluster.api import PODS, Api
 from tests.cluster.kind.application_image import NAME as IMAGE
 from tests.cluster.kind.arriving import arriving, tolerant_pod
@@ -17,6 +19,7 @@ pytestmark = [pytest.mark.kind, pytest.mark.timeout(900)]
 
 LEADER_LIMIT_SECONDS = 60.0
 RESTART_LIMIT_SECONDS = 180.0
+SYNC_LIMIT_SECONDS = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +30,8 @@ def before(release: Release) -> set[str]:
 
 @pytest.fixture(scope="module")
 def installed(release: Release, before: set[str]) -> Iterator[Release]:
-    """The chart with its defaults; only the name of the image is ours."""
-    release.install()
+    """The chart with its defaults, but for the name of the image and a place for a candidate, where nothing is yet."""
+    release.install({"policy.candidate.configMap": {"name": "candidate", "key": "candidate.json"}})
     yield release
     if release.helm("list", "--short").strip():
         release.uninstall()
@@ -68,6 +71,29 @@ def test_a_pod_on_the_real_node_runs(installed: Release, api: Api) -> None:
 def test_pods_go_where_the_policy_ranks_first(installed: Release, api: Api) -> None:
     with installed.extender_of(wait_for_leader(installed)) as extender:
         assert_pods_go_where_ranked_first(api, extender, "stowage")
+
+
+def test_a_candidate_comes_and_goes_with_its_configmap(installed: Release, api: Api) -> None:
+    leader = wait_for_leader(installed)
+
+    def kubectl(*arguments: str) -> None:
+        installed.cluster.kubectl(f"--namespace={NAMESPACE}", *arguments)
+        # The kubelet looks at once at a pod that changes, and else within a minute.
+        installed.cluster.kubectl(
+            f"--namespace={NAMESPACE}", "annotate", "pod", leader, "--overwrite", f"looked-at={time.monotonic()}"
+        )
+
+    with installed.extender_of(leader) as extender:
+        assert extender.candidate() is None
+        said = 'candidate.json={"policy": "candidate.onnx", "percent": 0}'
+        file = f"--from-file=candidate.onnx={policy_path('bundled:packing')}"
+        kubectl("create", "configmap", "candidate", file, f"--from-literal={said}")
+        wait_for(lambda: (extender.candidate() or {}).get("stage") == "shadow", SYNC_LIMIT_SECONDS, "the shadow", 1.0)
+        changed = '{"data": {"candidate.json": "{\\"policy\\": \\"candidate.onnx\\", \\"percent\\": 5}"}}'
+        kubectl("patch", "configmap", "candidate", "--patch", changed)
+        wait_for(lambda: (extender.candidate() or {}).get("percent") == 5, SYNC_LIMIT_SECONDS, "the canary", 1.0)
+        kubectl("delete", "configmap", "candidate")
+        wait_for(lambda: extender.candidate() is None, SYNC_LIMIT_SECONDS, "the end of the trial", 1.0)
 
 
 def test_a_hung_extender_is_restarted_and_nobody_waits_for_it(installed: Release, api: Api) -> None:

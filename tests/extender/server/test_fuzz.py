@@ -29,7 +29,10 @@ SEED = 7
 
 @pytest.fixture(scope="module")
 def extender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExtenderProcess]:
-    with serve(cluster(), tmp_path_factory.mktemp("fuzz"), "--log-level", "error", "--deadline", "5") as running:
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "candidate.json").write_text(json.dumps({"policy": "bundled:packing", "percent": 50}))
+    settings = ("--log-level", "error", "--deadline", "5", "--candidate", str(folder / "candidate.json"))
+    with serve(cluster(), folder, *settings) as running:
         yield running
         assert running.process.poll() is None
 

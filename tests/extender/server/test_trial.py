@@ -130,3 +130,14 @@ def test_a_shadow_that_does_not_keep_up_is_not_asked_about_every_pod() -> None:
     assert QUESTIONS_AT_MOST <= trial.tally.shadowed <= QUESTIONS_AT_MOST + 1
     trial.stop()
     assert given.ask(PODS[0], request(10))
+
+
+def test_trials_that_have_ended_leave_no_threads() -> None:
+    given = bench()
+    for number in range(5):
+        trial = trial_of(given, HEURISTICS["most-allocated"], 0.0)
+        given.ask(PODS[number], request(10))
+        trial.stop()
+        trial.stop()
+
+    eventually(lambda: not any(thread.name in ("shadow", "candidate") for thread in threading.enumerate()))
