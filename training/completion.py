@@ -20,10 +20,11 @@ from training.arguments import settings_of
 from training.benchmarks import openb
 from training.comparison import definition
 from training.config import ALGORITHMS, Config
+from training.cycle import __main__ as cycle
 from training.workloads import recorded
 
 PROGRAMS = (PROGRAM, "python", "python3")
-EXPERIMENTS = ("quickstart", "latency", "packing")
+EXPERIMENTS = ("quickstart", "latency", "packing", "cycle")
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -50,6 +51,7 @@ def completions() -> Iterator[Completion]:
         "training.evaluate": evaluate.argument_parser(),
         "training.benchmarks.openb": openb.argument_parser(),
         "training.workloads.recorded": recorded.argument_parser(),
+        "training.cycle": cycle.argument_parser(),
         "training.completion": argument_parser(),
     }
     if importlib.util.find_spec("streamlit") is not None:

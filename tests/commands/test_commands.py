@@ -28,6 +28,7 @@ COMMANDS = {
     "training.demo.__main__": "python -m training.demo",
     "training.replay.__main__": "python -m training.replay",
     "training.kind.__main__": "python -m training.kind",
+    "training.cycle.__main__": "python -m training.cycle",
     "benchmarks.simulator": "python -m benchmarks.simulator",
     "benchmarks.scheduler": "python -m benchmarks.scheduler",
     "benchmarks.serving.__main__": "python -m benchmarks.serving",

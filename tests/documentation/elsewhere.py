@@ -49,6 +49,7 @@ ELSEWHERE = (
     Elsewhere(r"-m training\.evaluate$", LONG, "tests/training/test_evaluate.py"),
     Elsewhere(r"-m training\.evaluate .*--workload (openb|kubectl)", LONG, "tests/training/test_evaluate.py"),
     Elsewhere(r"-m training\.evaluate .*--scheduler ", LONG, "tests/training/test_evaluate.py"),
+    Elsewhere(r"-m training\.cycle ", "needs a running extender", "tests/training/cycle/test_cycle.py"),
     Elsewhere(r"pre-commit install$", "changes the checkout", "tests/release/test_project_files.py"),
     Elsewhere(r"-m pytest ", "CI runs them all", "make test"),
     Elsewhere(r"\.ci/release\.py ", "needs Helm and a checkout", "tests/release/test_release.py"),

@@ -1,9 +1,11 @@
 """Whether a command line is one that its program would take: every key, flag and value that can be checked unrun."""
 
 import json
+import tempfile
 import tomllib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import yaml
 
@@ -11,10 +13,13 @@ import extender.__main__ as extender_command
 from extender.settings import Settings
 from tests.documentation.pages import ROOT
 from training import compare, completion, evaluate
+from training.arguments import parse_setting
 from training.benchmarks import openb
 from training.command_line import checked
 from training.comparison import definition
 from training.config import register
+from training.cycle import __main__ as cycle
+from training.cycle.settings import resolve
 from training.replay import request as replay
 from training.sweep import parsed
 
@@ -69,6 +74,12 @@ def _check_run(words: Sequence[str]) -> None:
     checked(settings)
 
 
+def _check_cycle(words: Sequence[str]) -> None:
+    given = cycle.argument_parser().parse_intermixed_args(words)
+    with tempfile.TemporaryDirectory() as folder:
+        resolve(Path(folder), [parse_setting(text) for text in given.settings], given.settings)
+
+
 def _check_compare(words: Sequence[str]) -> None:
     register()
     request, settings = compare.parse(words)
@@ -99,6 +110,7 @@ MODULES: dict[str, Callable[[Sequence[str]], None]] = {
     "training.evaluate": _check_evaluate,
     "training.benchmarks.openb": _check_openb,
     "training.replay": _check_replay,
+    "training.cycle": _check_cycle,
     "training.completion": _check_completion,
 }
 

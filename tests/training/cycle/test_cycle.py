@@ -1,0 +1,148 @@
+"""The steps that need no extender, by the command: interrupted, given something else, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extender.policies.bundled import policy_path
+from tests.training.cycle import recordings
+from tests.training.cycle.recordings import SHIFTED, Recording
+from training.cycle.__main__ import main
+
+OFFLINE = ("record", "fit", "train", "gate")
+SMALL = (
+    *("record.periods=6", "gate.seeds=3", "gate.pods=200", "gate.load=0.7"),
+    *("gate.margin=10", "gate.floor_seconds=100000", "train.algorithm.workers=1"),
+    *("train.training.total_timesteps=4800", "train.env.pods=200", "train.algorithm.pairs=2"),
+    *("train.training.checkpoint_timesteps=800", "train.algorithm.held_out_interval=1"),
+    *("train.algorithm.held_out_episodes=2", "train.evaluation.pods=200", "train.evaluation.seeds=1"),
+    "train.evaluation.baselines=[best-fit]",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return recordings.write(tmp_path_factory.mktemp("usual"), pods=300)
+
+
+@pytest.fixture(scope="module")
+def shifted(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    return recordings.write(tmp_path_factory.mktemp("shifted"), SHIFTED, pods=300)
+
+
+def policy(folder: Path) -> Path:
+    path = folder / "policy.onnx"
+    path.write_bytes(policy_path("bundled:latency").read_bytes())
+    return path
+
+
+def files(recorded: Recording) -> tuple[str, str]:
+    return f"decision_log={recorded.log}", f"nodes={recorded.nodes}"
+
+
+def states(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
+    capsys.readouterr()
+    assert main(["status", "--folder", str(folder), "--json"]) == 0
+    return {row["step"]: row for row in json.loads(capsys.readouterr().out)["steps"]}
+
+
+def kill_in(step: str, arguments: list[str], folder: Path) -> None:
+    """Run the command, and kill it as soon as it has begun the step."""
+    begun = "training/checkpoint.pt" if step == "train" else f"{step}.begun.json"  # in the middle of training
+    note, done = folder / "cycle" / begun, folder / "cycle" / f"{step}.json"
+    process = subprocess.Popen([sys.executable, "-m", "training.cycle", *arguments], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120.0
+    while not note.exists():
+        assert process.poll() is None, f"it ended before {step}"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    assert not done.exists()
+
+
+def test_a_cycle_that_is_killed_in_every_step_goes_on_where_it_was(
+    usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", "--folder", str(tmp_path), *files(usual), f"policy_file={policy(tmp_path)}", *SMALL]
+    for number, step in enumerate(OFFLINE):
+        kill_in(step, arguments, tmp_path)
+        found = states(tmp_path, capsys)
+        assert found[step]["state"] == "interrupted"
+        assert [found[name]["state"] for name in OFFLINE[:number]] == ["done"] * number
+
+    assert main(arguments) == 2  # the next step wants an extender
+    assert "extender is not set" in capsys.readouterr().err
+    found = states(tmp_path, capsys)
+    assert [found[name]["state"] for name in OFFLINE] == ["done"] * len(OFFLINE)
+    gate = json.loads((tmp_path / "cycle" / "gate.json").read_text())
+    assert {each["episodes"] for each in gate["figures"]["judgements"]} == {"recorded", "held-back", "generated"}
+    assert not (tmp_path / "cycle" / "record.json.1").exists()
+
+
+def test_fit_follows_a_workload_that_has_shifted_and_never_sees_what_is_held_back(
+    usual: Recording, shifted: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ["--folder", str(tmp_path)]
+    for step in ("record", "fit"):
+        assert main([step, *folder, *files(usual), f"policy_file={policy(tmp_path)}", "record.periods=6"]) == 0
+    before = json.loads((tmp_path / "cycle" / "workload.json").read_text())["generator"]
+
+    assert main(["fit", *folder, *files(shifted)]) == 2
+    assert "decision_log, nodes changed since the step record" in capsys.readouterr().err
+    assert states(tmp_path, capsys)["record"]["state"] == "stale"
+    for step in ("record", "fit"):
+        assert main([step, *folder]) == 0
+    after = json.loads((tmp_path / "cycle" / "workload.json").read_text())["generator"]
+    assert set(after["shared_gpu_milli"]) <= {100, 200}
+    assert after["shared_gpu_share"] > before["shared_gpu_share"]
+    assert after["duration_median_seconds"] > 2.0 * before["duration_median_seconds"]
+
+    recorded = json.loads((tmp_path / "cycle" / "record.json").read_text())["figures"]
+    fitted = json.loads((tmp_path / "cycle" / "fit.json").read_text())["figures"]
+    held = sum(period["pods"] for period in recorded["periods"] if period["held_back"])
+    assert (held > 0, fitted["pods"]) == (True, recorded["pods"] - held)
+    assert (tmp_path / "cycle" / "record.json.1").exists()  # what was recorded before is kept on record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["fit"], "the step record has not been done yet"),
+        (["record"], "decision_log is not set"),
+        (["record", "decision_log=nowhere", "policy_file=nowhere"], "there is no such file"),
+        (["record", "record.periods=1"], "record.periods"),
+        (["record", "no_such_key=1"], "no_such_key"),
+        (["status"], "there is no such cycle"),
+        (["status", "--name", "../elsewhere"], "--name"),
+        (["record", "words"], "expected key=value"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_2_and_says_what_to_do(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--folder", str(tmp_path)]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_too_few_pods_are_refused(usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("record.pods_at_least=301", f"policy_file={policy(tmp_path)}")
+    assert main(["record", "--folder", str(tmp_path), *files(usual), *few]) == 2
+    assert "300 pods were decided on" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "cycle" / "recorded") == ["nodes.csv"]
+
+
+def test_a_rollback_with_nothing_to_take_back_is_none_and_ends_the_cycle(
+    usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", "--folder", str(tmp_path)]) == 0
+    assert "there was nothing to take back" in capsys.readouterr().out
+    assert main(["run", "--folder", str(tmp_path), *files(usual)]) == 2
+    assert "was rolled back" in capsys.readouterr().err

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import msgspec
+
+from extender.telemetry.decision_log import DecisionLog
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, Record
+from tests.training.workloads.test_recorded import MIDNIGHT, record
+from training.cycle.decision_lines import Follower, snapshot
+
+
+def write(path: Path, *records: Record) -> None:
+    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in records))
+
+
+def uids(records: list[Record]) -> list[str]:
+    return [each.uid for each in records if isinstance(each, DecisionRecord)]
+
+
+def test_a_snapshot_has_the_decisions_of_its_time_and_what_became_of_the_pods(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    at = [record(time=MIDNIGHT + second, uid=f"uid-{second}") for second in (0, 10, 20)]
+    later = EndedRecord(MIDNIGHT + 500.0, "uid-10", "a", 490.0), EndedRecord(MIDNIGHT + 500.0, "uid-20", "a", 480.0)
+    write(path, *at, *later)
+    found = snapshot(path, MIDNIGHT + 5.0, MIDNIGHT + 15.0)
+    assert uids(found) == ["uid-10"]
+    assert [each.uid for each in found if isinstance(each, EndedRecord)] == ["uid-10"]
+
+
+def test_a_snapshot_goes_over_rotated_files(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    write(path.with_name("decisions.jsonl.1"), record(uid="old"))
+    write(path, record(uid="new", time=MIDNIGHT + 70.0))
+    assert uids(snapshot(path, 0.0, MIDNIGHT * 2)) == ["old", "new"]
+
+
+def test_a_follower_gives_every_record_once_over_rotations(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    log = DecisionLog(path, 60.0, lambda outcome, count: None, file_bytes=1024, files=50)
+    follower, seen = Follower(path, 0.0), []
+    for number in range(40):
+        log.append(record(uid=f"uid-{number}", time=MIDNIGHT + number))
+        if number % 3 == 0:
+            log._write([log._waiting.popleft() for _ in range(len(log._waiting))])
+        if number % 7 == 0:
+            seen += uids(list(follower.read()))
+    log._write([log._waiting.popleft() for _ in range(len(log._waiting))])
+    seen += uids(list(follower.read()))
+    assert len(list(tmp_path.iterdir())) > 3
+    assert seen == [f"uid-{number}" for number in range(40)]
+
+
+def test_a_line_that_is_not_whole_yet_is_given_when_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    line = msgspec.json.encode(record()) + b"\n"
+    path.write_bytes(line + line[:20])
+    follower = Follower(path, 0.0)
+    assert len(list(follower.read())) == 1
+    path.write_bytes(line + line)
+    assert len(list(follower.read())) == 1
+    assert list(follower.read()) == []
+
+
+def test_what_is_older_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    write(
+        path, record(uid="old"), record(uid="new", time=MIDNIGHT + 70.0), BoundRecord(MIDNIGHT + 71.0, "new", "a", 1.0)
+    )
+    assert [each.uid for each in Follower(path, MIDNIGHT + 65.0).read()] == ["new", "new"]

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from training.arguments import ArgumentError, parse_setting
+from training.cycle.settings import Settings, resolve
+
+
+def given(folder: Path, *texts: str) -> Settings:
+    return resolve(folder, [parse_setting(text) for text in texts], texts)
+
+
+def test_settings_are_given_once_and_changed_later(tmp_path: Path) -> None:
+    given(tmp_path, "decision_log=log", "gate.seeds=5", "train.seed=1", "train.env.pods=500")
+    settings = given(tmp_path, "gate.margin=0.2", "train.seed=2")
+    assert (settings.decision_log, settings.gate.seeds, settings.gate.margin) == ("log", 5, 0.2)
+    assert settings.train == ["seed=2", "env.pods=500"]
+    assert given(tmp_path) == settings
+
+
+@pytest.mark.parametrize("text", ["gate.sedes=3", "gate.seeds=none", "extender=127.0.0.1:8888", "periods=3"])
+def test_what_is_not_known_or_impossible_is_refused_and_not_kept(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=text.partition("=")[0]):
+        given(tmp_path, text)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_depends_on_its_own_settings_alone(tmp_path: Path) -> None:
+    one = given(tmp_path, "gate.seeds=5").of("record")
+    assert given(tmp_path, "gate.seeds=6").of("record") == one

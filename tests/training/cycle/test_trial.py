@@ -1,0 +1,198 @@
+"""Shadow, canary, activation and rollback beside a real extender that is asked as kube-scheduler asks."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from extender.policies.bundled import policy_path
+from extender.telemetry.decision_records import BoundRecord
+from tests.extender.objects import cluster_list, extender_args, node, pod
+from tests.extender.server.process import ExtenderProcess, exchange, serve
+from tests.training.workloads.test_recorded import MIDNIGHT, record
+from training.cycle import activation, trial
+from training.cycle.recording import INCUMBENT
+from training.cycle.records import Book, CycleError, GivenError, Verdict, digest, put_whole
+from training.cycle.retraining import CANDIDATE
+from training.cycle.settings import CanarySettings, Settings, ShadowSettings
+from training.cycle.trial import Course, compare_waits, longer_waits
+
+QUIET = Console(quiet=True)
+NODES = [node(f"n{number}", gpus="4") for number in range(4)]
+INCUMBENT_POLICY, CANDIDATE_POLICY = (policy_path(f"bundled:{name}").read_bytes() for name in ("latency", "packing"))
+
+
+def silent(text: str) -> None:
+    """Say nothing."""
+
+
+@contextmanager
+def asked(extender: ExtenderProcess) -> Iterator[None]:
+    """Pods come, one after the other."""
+    over = threading.Event()
+
+    def ask() -> None:
+        connection, number = extender.connect(), 0
+        while not over.is_set():
+            body = extender_args(pod(f"p{number}", {"cpu": "100m"}), [each["metadata"]["name"] for each in NODES])
+            exchange(connection, "POST", "/prioritize", body)
+            number += 1
+            time.sleep(0.01)
+        connection.close()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        asking.join()
+
+
+@pytest.fixture
+def trying(tmp_path: Path) -> Iterator[tuple[Book, Settings]]:
+    """A cycle that comes to its candidate, and the extender that serves its incumbent."""
+    book = Book(tmp_path / "cycle")
+    put_whole(tmp_path / "policy.onnx", INCUMBENT_POLICY)
+    put_whole(book.folder / INCUMBENT, INCUMBENT_POLICY)
+    put_whole(book.folder / CANDIDATE, CANDIDATE_POLICY)
+    log, wanted = tmp_path / "decisions.jsonl", tmp_path / "candidate.json"
+    flags = ("--decision-log", str(log), "--decision-log-flush", "0.05", "--policy-poll", "0.1")
+    policy = str(tmp_path / "policy.onnx")
+    with serve(cluster_list(*NODES), tmp_path, *flags, "--candidate", str(wanted), policy=policy) as extender:
+        settings = Settings(
+            decision_log=str(log),
+            policy_file=policy,
+            candidate_file=str(wanted),
+            extender=f"http://{extender.http_address}",
+            patience_seconds=60.0,
+            shadow=ShadowSettings(pods=20, limit_seconds=60.0),
+            canary=CanarySettings(percent=50.0, pods=20, limit_seconds=60.0, settle_seconds=0.0),
+        )
+        with asked(extender):
+            yield book, settings
+
+
+def test_a_candidate_goes_from_shadow_over_canary_into_service_and_back(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    target = Path(settings.policy_file)
+    watched = trial.shadow(book, settings, QUIET, silent)
+    assert watched.verdict is Verdict.DONE, watched.said
+    assert watched.figures["shadowed"] >= 20
+    assert 0.0 <= watched.figures["agreement"] <= 1.0
+
+    answered = trial.canary(book, settings, QUIET, silent)
+    assert answered.verdict is Verdict.DONE, answered.said
+    assert answered.figures["answered"] >= 20
+    assert answered.figures["others"] > 0
+
+    active = activation.activate(book, settings, silent)
+    assert active.verdict is Verdict.DONE, active.said
+    assert target.read_bytes() == CANDIDATE_POLICY
+    assert not Path(settings.candidate_file).exists()
+    assert list(target.parent.glob("candidate-*.onnx")) == []
+
+    book.close(activation.ACTIVATE, {}, active)
+    back = activation.rollback(book, settings, silent)
+    assert target.read_bytes() == INCUMBENT_POLICY
+    assert "the policy before is back" in back.said
+    assert activation.rollback(book, settings, silent).said == "there was nothing to take back"
+
+
+def test_a_rollback_in_the_middle_of_a_canary_withdraws_the_candidate(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    never = replace(settings, canary=CanarySettings(percent=50.0, pods=10_000, limit_seconds=60.0))
+    ended: list[object] = []
+    running = threading.Thread(target=lambda: ended.append(trial.canary(book, never, QUIET, silent)))
+    running.start()
+    while "since" not in (book.begun(trial.CANARY) or {}):
+        time.sleep(0.05)
+    assert "the candidate is withdrawn" in activation.rollback(book, settings, silent).said
+    running.join(60)
+    assert ended[0].verdict is Verdict.REFUSED
+    assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
+
+
+def test_too_few_pods_are_no_verdict_and_the_candidate_is_withdrawn(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    hasty = replace(settings, shadow=ShadowSettings(pods=100_000, limit_seconds=1.0))
+    found = trial.shadow(book, hasty, QUIET, silent)
+    assert (found.verdict, Path(settings.candidate_file).exists()) == (Verdict.UNDECIDED, False)
+
+
+def test_what_the_extender_cannot_load_is_refused_and_the_incumbent_stays(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    put_whole(book.folder / CANDIDATE, b"no policy")
+    found = trial.shadow(book, settings, QUIET, silent)
+    assert found.verdict is Verdict.REFUSED
+    assert "gave it up" in found.said
+    found = activation.activate(book, settings, silent)
+    assert found.verdict is Verdict.REFUSED
+    assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
+
+
+def test_disagreement_refuses_where_agreement_is_asked_for(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    strict = replace(settings, shadow=ShadowSettings(pods=20, limit_seconds=60.0, agreement=1.0))
+    found = trial.shadow(book, strict, QUIET, silent)
+    assert (found.verdict is Verdict.REFUSED) == (found.figures["agreement"] < 1.0)
+
+
+def test_a_policy_file_that_somebody_has_replaced_is_not_overwritten(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    target = Path(settings.policy_file)
+    active = activation.activate(book, settings, silent)
+    book.close(activation.ACTIVATE, {}, active)
+    put_whole(target, policy_path("bundled:packing").read_bytes() + b"\x00")
+    with pytest.raises(GivenError, match="--force"):
+        activation.rollback(book, settings, silent)
+    assert "the policy before is back" in activation.rollback(book, settings, silent, force=True).said
+    assert digest(target) == digest(book.folder / INCUMBENT)
+
+
+def test_an_extender_that_is_not_there_is_named(tmp_path: Path) -> None:
+    put_whole(tmp_path / CANDIDATE, CANDIDATE_POLICY)
+    put_whole(tmp_path / "log", b"")
+    settings = Settings(
+        decision_log=str(tmp_path / "log"), candidate_file=str(tmp_path / "c.json"), extender="http://127.0.0.1:9"
+    )
+    with pytest.raises(CycleError, match=r"127\.0\.0\.1:9 does not answer"):
+        trial.shadow(Book(tmp_path), settings, QUIET, silent)
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_a_course_tells_the_candidates_pods_from_the_others(tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    lines = [
+        record(uid="old", time=MIDNIGHT - 1.0, policy="candidate"),
+        record(uid="ours", policy="candidate"),
+        record(uid="theirs", policy="incumbent", chosen="a"),
+        record(uid="theirs", policy="candidate", rung="shadow", tried=True, chosen="b"),
+        record(uid="waits", policy="candidate", time=MIDNIGHT + 100.0),
+        BoundRecord(MIDNIGHT + 70.0, "ours", "a", 4.0),
+        BoundRecord(MIDNIGHT + 75.0, "theirs", "a", 5.0),
+    ]
+    log.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in lines))
+    course = Course(log, MIDNIGHT, "candidate")
+    course.look()
+    assert (course.answered, course.shadowed, course.agreement, course.settled) == (2, 1, 0.0, 0.5)
+    assert course.waits(MIDNIGHT + 130.0) == ([4.0, 30.0], [5.0])
+
+
+def test_longer_waits_beyond_chance_refuse() -> None:
+    wanted = CanarySettings(floor_seconds=1.0)
+    longer = compare_waits([30.0 + each % 7 for each in range(50)], [10.0 + each % 7 for each in range(200)])
+    assert longer["difference"] == pytest.approx(20.0, abs=0.2)
+    assert longer_waits(longer, wanted)
+    assert not longer_waits(compare_waits([1.0, 100.0, 3.0], [2.0, 3.0, 90.0, 4.0]), wanted)
+    assert not longer_waits(compare_waits([10.8] * 50, [10.0] * 50), wanted)  # less than the floor
+    assert not longer_waits(compare_waits([10.0], []), wanted)
+    assert all(value is None or math.isfinite(value) for value in json.loads(json.dumps(longer)).values())

@@ -1,0 +1,129 @@
+"""The steps `activate` and `rollback`: the policy file is replaced by the candidate, or by what was there before.
+
+Both are one replacement of a file, which the extender takes over while it serves. They can be interrupted anywhere:
+`activate` keeps the policy before in the cycle's folder and notes what it is about to do before it does it, so that
+`rollback` knows at any time what to put back.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from training.cycle.recording import INCUMBENT, required
+from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Verdict, digest, put_whole
+from training.cycle.retraining import CANDIDATE
+from training.cycle.serving import Extender, Say, refuse_what_was_taken_back, withdraw
+from training.cycle.settings import Settings
+
+ACTIVATE = "activate"
+BEFORE = "before.onnx"
+
+
+class RefusedError(CycleError):
+    """The extender does not take a policy file."""
+
+
+def activate(book: Book, settings: Settings, say: Say) -> Found:
+    """Do the step activate.
+
+    Raises:
+        GivenError: a setting or the candidate is missing, or the policy file is not the one that was compared.
+        CycleError: the extender did not answer in time.
+    """
+    target = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
+    candidate, incumbent = book.folder / CANDIDATE, book.folder / INCUMBENT
+    if not candidate.is_file() or not incumbent.is_file():
+        raise GivenError(f"{book.folder}: there is no candidate and incumbent: do the steps record and train first")
+    before, now, here = digest(incumbent), digest(candidate), digest(target)
+    extender = Extender(settings)
+    if here not in (before, now):
+        raise GivenError(
+            f"{target} is neither the incumbent nor the candidate of this cycle ({here[:12]}, where {before[:12]} was "
+            "expected): somebody has replaced it since; begin another cycle"
+        )
+    old_refusal = str(extender.policy().get("last_refusal") or "") if here != now else ""
+    with book.steering():
+        refuse_what_was_taken_back(book)
+        put_whole(book.folder / BEFORE, incumbent.read_bytes())
+        book.note(ACTIVATE, file=str(target), before=before, candidate=now)
+        if here != now:
+            put_whole(target, candidate.read_bytes())
+    say(f"activate: {target} is the candidate; waiting for the extender to take it over")
+    try:
+        answer = extender.until(lambda said: _serves(said, now, old_refusal), "to take the candidate into service")
+    except RefusedError as error:
+        put_whole(target, incumbent.read_bytes())
+        withdraw(settings, book)
+        return Found(
+            Verdict.REFUSED, f"the extender refuses it, and the policy before is back: {error}", {"file": str(target)}
+        )
+    withdraw(settings, book)
+    figures = {
+        "file": str(target),
+        "since": answer["since"],
+        "agreement_with_before": answer.get("agreement_with_before"),
+    }
+    return Found(
+        Verdict.DONE, f"the extender serves the candidate ({now[:12]})", figures, {"policy": now, "before": before}
+    )
+
+
+def rollback(book: Book, settings: Settings, say: Say, *, force: bool = False) -> Found:
+    """Do the step rollback: no candidate is tried any more, and the policy file is what it was before.
+
+    Args:
+        book: of the cycle.
+        settings: of the cycle.
+        say: told what is done.
+        force: put the policy before back even if somebody has replaced the file since.
+
+    Raises:
+        GivenError: somebody has replaced the file since.
+        CycleError: the extender did not answer in time; the files are as they should be.
+    """
+    with book.steering():
+        tried, put_back, made = _take_back(book, settings, say, force=force)
+    if settings.extender is not None:
+        Extender(settings).until(lambda said: _is_back(said, made.get("policy")), "to be back at the policy before")
+    done = [
+        text for text, true in (("the candidate is withdrawn", tried), ("the policy before is back", put_back)) if true
+    ]
+    return Found(Verdict.DONE, " and ".join(done) or "there was nothing to take back", {}, made)
+
+
+def _take_back(book: Book, settings: Settings, say: Say, *, force: bool) -> tuple[bool, bool, dict[str, str]]:
+    """Whether a candidate was withdrawn, whether a policy was put back, and the digest of that."""
+    book.note(ROLLBACK)
+    tried = withdraw(settings, book)
+    record, note = book.read(ACTIVATE), book.begun(ACTIVATE)
+    put_back = False
+    made: dict[str, str] = {}
+    if (book.folder / BEFORE).is_file() and (record is not None or note is not None):
+        target = Path(note["file"] if note is not None else record.figures["file"] if record is not None else "")
+        before = digest(book.folder / BEFORE)
+        here = digest(target) if target.is_file() else ""
+        ours = {before, "", digest(book.folder / CANDIDATE)}
+        if here not in ours and not force:
+            raise GivenError(
+                f"{target} is not the policy that this cycle activated ({here[:12]}): somebody has replaced it since; "
+                "put the policy before back all the same with --force"
+            )
+        if here != before:
+            put_whole(target, (book.folder / BEFORE).read_bytes())
+            put_back = True
+        made = {"policy": before}
+        say(f"rollback: {target} is the policy before ({before[:12]})")
+    return tried, put_back, made
+
+
+def _serves(answer: dict[str, Any], candidate: str, old_refusal: str) -> bool:
+    """Whether the candidate is in service; raises RefusedError where the extender has refused it."""
+    if answer["digest"] == candidate:
+        return True
+    refusal = str(answer.get("last_refusal") or "")
+    if refusal and refusal != old_refusal:
+        raise RefusedError(refusal)
+    return False
+
+
+def _is_back(answer: dict[str, Any], before: str | None) -> bool:
+    return answer.get("candidate") is None and (before is None or answer["digest"] == before)

@@ -1,0 +1,82 @@
+"""The extender's decision log, read while it is being written and rotated away.
+
+`snapshot` takes the records of a time, all of them; `Follower` gives what has come since it last looked, and is cheap
+to ask every second for a day.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from extender.telemetry.decision_records import DecisionRecord, Record
+from training.cycle.records import CycleError
+from training.workloads.recorded import files_of, read_records
+
+TRIES = 5
+
+
+def snapshot(path: Path, begin: float, end: float) -> list[Record]:
+    """The decisions of a time, and all that is known of the pods that were decided on then.
+
+    Args:
+        path: of the log.
+        begin, end: Unix seconds; decisions from the one on and before the other.
+
+    Raises:
+        TraceError: there is no such file, or a line is no record.
+        CycleError: the log is rotated faster than it can be read.
+    """
+    for _ in range(TRIES):
+        before = _inodes(path)
+        records = [record for record in read_records(path) if record is not None]
+        if _inodes(path) == before:
+            break
+    else:
+        raise CycleError(f"{path}: the log was rotated {TRIES} times while it was read; set --decision-log-file-bytes")
+    decided = {record.uid for record in records if isinstance(record, DecisionRecord) and begin <= record.time < end}
+    return [
+        record
+        for record in records
+        if record.uid in decided and (begin <= record.time < end or not isinstance(record, DecisionRecord))
+    ]
+
+
+class Follower:
+    """What is added to a log from some time on, each record once, whatever is rotated away meanwhile.
+
+    Args:
+        path: of the log.
+        begin: Unix seconds; older records are left out.
+    """
+
+    def __init__(self, path: Path, begin: float) -> None:
+        self._path, self._begin = path, begin
+        self._read: dict[int, int] = {}  # bytes of each file that have been read, by inode
+
+    def read(self) -> Iterator[Record]:
+        """The records since the last time, the oldest first; lines that are torn, or not whole yet, are left out."""
+        for file in files_of(self._path):
+            try:
+                descriptor = os.open(file, os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            with os.fdopen(descriptor, "rb") as content:
+                inode = os.fstat(descriptor).st_ino
+                content.seek(self._read.get(inode, 0))
+                text = content.read()
+            whole = text.rfind(b"\n") + 1
+            self._read[inode] = self._read.get(inode, 0) + whole
+            for line in text[:whole].splitlines():
+                try:
+                    record: Record = msgspec.json.decode(line, type=Record)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    continue
+                if record.time >= self._begin:
+                    yield record
+
+
+def _inodes(path: Path) -> list[int]:
+    """What tells whether a file of the log was rotated away."""
+    return [file.stat().st_ino for file in files_of(path) if file.is_file()]

@@ -1,0 +1,237 @@
+"""The step `record`: the decisions of a time and the nodes, copied out of reach of rotation, and cut into periods.
+
+Every `record.hold_every`-th period is held back: the generator is not fitted to its pods, nothing is trained on them,
+and the gate plays both kinds. Pods that still run when a period begins come along as its beginning (`periods`), so a
+held-back period sees some pods of the one before, and that is all they share.
+"""
+
+import csv
+import io
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from extender.placement import CPU, MEMORY
+from extender.policies.base import PolicyError
+from extender.policies.onnx import load_policy
+from extender.telemetry.decision_records import DecisionRecord
+from training.cycle.decision_lines import snapshot
+from training.cycle.records import Book, Found, GivenError, Verdict, digest, put_whole
+from training.cycle.settings import Settings
+from training.cycle.traffic import Say, replay_whole, request_for
+from training.replay.api import ClusterError, connect
+from training.workloads import csv_trace, kubectl
+from training.workloads.base import Population, Workload
+from training.workloads.periods import Period, cut, select, stretch
+from training.workloads.recorded import LOG_FILE, read_population
+from training.workloads.tables import TraceError
+
+STEP = "record"
+FOLDER = "recorded"
+INCUMBENT = "incumbent.onnx"
+HOUR_SECONDS = 3600.0
+ROUNDING = 1e-9  # so that the last pod is in the last period
+CLUSTER_NODES = "/api/v1/nodes"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a cycle has recorded.
+
+    Attributes:
+        population: all pods, in the time that they stand for.
+        fitted: the periods that may be learned from.
+        held: those that are held back.
+    """
+
+    population: Population
+    fitted: list[Period]
+    held: list[Period]
+
+    @property
+    def learned_from(self) -> Population:
+        """The pods of the periods that may be learned from."""
+        return select(self.population, [(period.begin, period.end) for period in self.fitted])
+
+    @property
+    def load(self) -> float:
+        """The mean offered load of all periods."""
+        return float(np.mean([period.load for period in (*self.fitted, *self.held)]))
+
+
+def record(book: Book, settings: Settings, say: Say) -> Found:
+    """Do the step.
+
+    Raises:
+        GivenError: a setting is missing, or a file that it names; too few pods were recorded.
+        CycleError: the replay failed, or the log cannot be read.
+    """
+    log = named(settings.decision_log, "decision_log", "the extender's decision log")
+    policy = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
+    folder = book.folder / FOLDER
+    speed = settings.record.speed
+    try:
+        incumbent = load_policy(policy)
+    except PolicyError as error:
+        raise GivenError(f"policy_file={policy}: {error}") from error
+    put_whole(book.folder / INCUMBENT, policy.read_bytes())
+    if settings.replay is not None:
+        request = request_for(settings.replay, book.folder / "replay")
+        speed = request.plan.speed
+        note = book.begun(STEP) or {}
+        if "until" not in note or note.get("replay") != settings.replay:
+            note = book.note(STEP, since=time.time(), replay=settings.replay)
+            say("record: replaying, so that there are decisions")
+            replay_whole(settings.replay, book.folder / "replay", say)
+            time.sleep(2.0)  # the log is flushed every second
+            note = book.note(STEP, until=time.time())
+        begin, end = note["since"], note["until"]
+        plan = request.plan
+        put_whole(
+            folder / csv_trace.NODE_FILE, nodes_csv(plan.draw(plan.evaluation.loads[0], plan.evaluation.first_seed))
+        )
+    else:
+        end = time.time()
+        begin = end - settings.record.hours * HOUR_SECONDS if settings.record.hours else 0.0
+        copy_nodes(settings, folder)
+    try:
+        records = snapshot(log, begin, end)
+    except TraceError as error:
+        raise GivenError(f"decision_log={log}: {error}") from error
+    lines = b"".join(msgspec.json.encode(each) + b"\n" for each in records)
+    decided = {each.uid for each in records if isinstance(each, DecisionRecord)}
+    if len(decided) < settings.record.pods_at_least:
+        raise GivenError(
+            f"{log}: {len(decided)} pods were decided on in the time that is recorded, at least "
+            f"record.pods_at_least={settings.record.pods_at_least} are wanted: record for longer, or set another number"
+        )
+    put_whole(folder / LOG_FILE, lines)
+    found = read(book.folder, settings, speed)
+    policies = sorted({each.policy for each in records if isinstance(each, DecisionRecord) and not each.tried})
+    figures = {
+        "pods": len(found.population.shape),
+        "nodes": len(found.population.devices),
+        "speed": speed,
+        "begin": min(each.time for each in records),
+        "end": max(each.time for each in records),
+        "load": round(found.load, 4),
+        "mean_duration_seconds": float(found.population.duration.mean()),
+        "policies": policies,
+        "incumbent": incumbent.digest,
+        "periods": [
+            {"begin": each.begin, "end": each.end, "pods": each.came, "load": round(each.load, 4), "held_back": held}
+            for held, periods in ((False, found.fitted), (True, found.held))
+            for each in periods
+        ],
+    }
+    made = {LOG_FILE: digest(folder / LOG_FILE), INCUMBENT: incumbent.digest, "nodes": digest(_nodes_file(folder))}
+    said = (
+        f"{figures['pods']:,} pods on {figures['nodes']:,} nodes at a load of {found.load:.2f}, in {len(found.fitted)} "
+        f"periods to learn from and {len(found.held)} that are held back"
+    )
+    return Found(Verdict.DONE, said, figures, made)
+
+
+def read(folder: Path, settings: Settings, speed: float) -> Recorded:
+    """Read what was recorded.
+
+    Args:
+        folder: of the cycle.
+        settings: its periods.
+        speed: seconds that a second of the log stands for.
+
+    Raises:
+        GivenError: a file is missing or is not what it should be, or there are too few periods.
+    """
+    wanted = settings.record
+    try:
+        population = stretch(read_population(folder / FOLDER, wanted.assumed_seconds / speed), speed)
+    except TraceError as error:
+        raise GivenError(f"{error}") from error
+    assert population.arrival is not None
+    span = float(population.arrival.max() - population.arrival.min())
+    periods = cut(population, span * (1.0 + ROUNDING) / wanted.periods if span > 0 else 1.0)
+    held = [period for number, period in enumerate(periods, start=1) if number % wanted.hold_every == 0]
+    fitted = [period for number, period in enumerate(periods, start=1) if number % wanted.hold_every]
+    if len(held) < 2 or len(fitted) < 2:
+        raise GivenError(
+            f"{population.name}: {len(fitted)} periods to learn from and {len(held)} held back, where two of each are "
+            f"wanted: record for longer, or choose others than record.periods={wanted.periods} and "
+            f"record.hold_every={wanted.hold_every}"
+        )
+    return Recorded(population, fitted, held)
+
+
+def copy_nodes(settings: Settings, folder: Path) -> None:
+    """The nodes, from the file that was named or from the cluster.
+
+    Raises:
+        GivenError: neither can be had.
+    """
+    for name in (kubectl.NODE_FILE, csv_trace.NODE_FILE):
+        (folder / name).unlink(missing_ok=True)
+    if settings.nodes is None:
+        try:
+            listed = connect(None, None).request("GET", CLUSTER_NODES).document
+        except ClusterError as error:
+            raise GivenError(
+                f"{error}; name a file by nodes=… (kubectl get nodes -o json), or set KUBECONFIG"
+            ) from error
+        put_whole(folder / kubectl.NODE_FILE, json.dumps(listed).encode())
+        return
+    path = Path(settings.nodes)
+    if not path.is_file():
+        raise GivenError(f"nodes={path}: there is no such file (kubectl get nodes -o json > {path})")
+    name = csv_trace.NODE_FILE if path.suffix == ".csv" else kubectl.NODE_FILE
+    put_whole(folder / name, path.read_bytes())
+
+
+def nodes_csv(workload: Workload) -> bytes:
+    """The nodes of a workload as the file that a trace has."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "cpu", "memory", "gpus", "gpu_model", "pods", "price"])
+    for row, amounts in enumerate(workload.allocatable.tolist()):
+        model = workload.models[workload.model[row]]
+        numbers = int(workload.devices[row]), model, int(workload.pod_limit[row]), float(workload.price[row])
+        writer.writerow([f"node-{row:05d}", f"{amounts[CPU]}m", amounts[MEMORY], *numbers])
+    return text.getvalue().encode()
+
+
+def named(value: str | None, key: str, what: str) -> Path:
+    """A path that a setting has to name; raises GivenError if it does not."""
+    if value is None:
+        raise GivenError(f"{key} is not set: give {key}=FILE, {what}")
+    return Path(value)
+
+
+def required(value: str | None, key: str, what: str) -> Path:
+    """A file that a setting has to name.
+
+    Raises:
+        GivenError: it does not, or there is none.
+    """
+    path = named(value, key, what)
+    if not path.is_file():
+        raise GivenError(f"{key}={value}: there is no such file; it should be {what}")
+    return path
+
+
+def recorded_speed(book: Book) -> float:
+    """The speed of what was recorded.
+
+    Raises:
+        GivenError: nothing was.
+    """
+    found = book.read(STEP)
+    if found is None:
+        raise GivenError("nothing is recorded yet: do the step record first")
+    return float(found.figures["speed"])
+
+
+def _nodes_file(folder: Path) -> Path:
+    return next(path for name in (kubectl.NODE_FILE, csv_trace.NODE_FILE) if (path := folder / name).is_file())

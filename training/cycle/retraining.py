@@ -1,0 +1,92 @@
+"""The step `train`: `training.run` on the fitted workload, resumed from its checkpoint after an interruption.
+
+The cluster that is trained on has as many nodes as were recorded, and loads around the recorded one; both, like all
+else, can be set otherwise by `train.KEY=VALUE`. The policy that comes of it is the cycle's candidate.
+"""
+
+import shutil
+
+from rich.console import Console
+
+from training import checkpoint
+from training.command_line import checked
+from training.config import Config, ConfigError, register
+from training.cycle import recording
+from training.cycle.fitting import fitted_workload
+from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, put_whole
+from training.cycle.settings import Settings
+from training.one_run import POLICY_FILE, carry_out
+from training.workloads.base import NothingFitsError
+from training.workloads.tables import TraceError
+
+STEP = "train"
+FOLDER = "training"
+CANDIDATE = "candidate.onnx"
+EXPERIMENT = "cycle"
+NODES = 8, 400  # as recorded, but within these: fewer teach nothing, more take long
+LOADS = 0.7, 1.0
+
+
+def train(book: Book, settings: Settings, console: Console) -> Found:
+    """Do the step.
+
+    Raises:
+        GivenError: the settings of the training are refused, or nothing is fitted.
+        CycleError: the training failed.
+    """
+    folder = book.folder / FOLDER
+    note = book.begun(STEP) or {}
+    goes_on = (folder / checkpoint.FILE).is_file() and note.get("overrides") == settings.train
+    if not goes_on:
+        shutil.rmtree(folder, ignore_errors=True)
+    book.note(STEP, overrides=settings.train)
+    register()
+    try:
+        config = checked([f"training.resume={folder}"]) if goes_on else configuration(book, settings)
+        gain = carry_out(config, folder, console)
+    except (ConfigError, TraceError, NothingFitsError) as error:
+        raise GivenError(f"train: {error}") from error
+    except checkpoint.CheckpointError as error:
+        raise CycleError(f"{error}; train anew with --again") from error
+    put_whole(book.folder / CANDIDATE, (folder / POLICY_FILE).read_bytes())
+    total = config.training.total_timesteps
+    figures = {
+        "algorithm": config.algorithm.name,
+        "timesteps": total,
+        "nodes": config.env.nodes,
+        "loads": [config.env.lowest_load, config.env.highest_load],
+        "held_out_return": gain,
+        "report": str(folder / "report.html"),
+    }
+    made = {CANDIDATE: digest(book.folder / CANDIDATE)}
+    return Found(Verdict.DONE, f"a candidate from {total:,} decisions ({config.algorithm.name})", figures, made)
+
+
+def configuration(book: Book, settings: Settings) -> Config:
+    """What is trained, and on what.
+
+    Raises:
+        ConfigError: a setting is refused.
+        GivenError: nothing is recorded or fitted.
+    """
+    workload = fitted_workload(book.folder)
+    recorded = recording.read(book.folder, settings, recording.recorded_speed(book))
+    nodes = min(max(len(recorded.population.devices), NODES[0]), NODES[1])
+    load = min(max(recorded.load, 0.3), 1.2)
+    usual = [
+        f"experiment={EXPERIMENT}",
+        f"env.nodes={nodes}",
+        f"env.nodes_lowest={max(nodes // 2, 4)}",
+        f"env.lowest_load={min(LOADS[0], load):.3f}",
+        f"env.highest_load={max(LOADS[1], load):.3f}",
+        f"evaluation.nodes={nodes}",
+        f"evaluation.loads=[{max(load, 0.5):.3f}]",
+    ]
+    given = {override.partition("=")[0] for override in settings.train}
+    if taken := sorted(key for key in given if key.split(".")[0] == "workload" or key == "training.resume"):
+        raise GivenError(f"train.{taken[0]}: the cycle trains on what it has fitted; leave it out")
+    chosen = [each for each in usual if each.partition("=")[0] not in given]
+    config = checked([*chosen, *settings.train])
+    config.workload = workload
+    config.name = book.folder.name
+    return config

@@ -1,0 +1,137 @@
+"""The extender as the cycle steers it: by two files, and by looking at GET /policy whether it did what they say.
+
+Both files are replaced whole. The policy file is what the extender serves; the candidate file names what is tried
+beside it, `{"policy": FILE, "percent": 0}`, where the policy lies beside the candidate file under a name of its own.
+"""
+
+import json
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from training.cycle.records import Book, CycleError, GivenError, digest, put_whole
+from training.cycle.settings import Settings
+
+ANSWER_SECONDS = 5.0
+POLL_SECONDS = 0.5
+
+Say = Callable[[str], None]
+
+
+class Extender:
+    """A running extender.
+
+    Args:
+        settings: where it is, and which files it looks at.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.extender is None:
+            raise GivenError(
+                "extender is not set: give extender=http://HOST:PORT, where the extender answers GET /policy"
+            )
+        self.address = settings.extender
+        self._patience = settings.patience_seconds
+        context = ssl.create_default_context(cafile=settings.extender_ca)
+        # It is asked directly: an address in the cluster, or on loopback, needs no proxy.
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+
+    def policy(self) -> dict[str, Any]:
+        """What it says at GET /policy.
+
+        Raises:
+            CycleError: it does not answer.
+        """
+        try:
+            with self._opener.open(f"{self.address}/policy", timeout=ANSWER_SECONDS) as response:
+                answer: dict[str, Any] = json.load(response)
+        except (OSError, ValueError) as error:
+            raise CycleError(f"the extender at {self.address} does not answer GET /policy: {error}") from error
+        return answer
+
+    def until(self, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+        """Wait until what it says at GET /policy is as it should be; an extender that is away may come back.
+
+        Args:
+            holds: whether it is; raises what ends the waiting.
+            what: is waited for, in words.
+
+        Raises:
+            CycleError: it was not in time.
+        """
+        deadline, last = time.monotonic() + self._patience, ""
+        while True:
+            try:
+                answer = self.policy()
+                if holds(answer):
+                    return answer
+                last = f"it says {json.dumps(answer)}"
+            except CycleError as error:
+                if not isinstance(error.__cause__, OSError | ValueError):
+                    raise
+                last = str(error)
+            if time.monotonic() > deadline:
+                raise CycleError(f"waited {self._patience:g} s for the extender at {self.address} {what}; {last}")
+            time.sleep(POLL_SECONDS)
+
+
+def try_out(settings: Settings, book: Book, percent: float, policy: Path) -> str:
+    """Say in the candidate file what is to be tried, and for how many pods; returns the policy's digest.
+
+    Nothing is written where the file says that already: an extender that looks at it goes on as it is.
+
+    Raises:
+        GivenError: the setting is missing, or the cycle was rolled back.
+    """
+    path = candidate_file(settings)
+    known = digest(policy)
+    lying = path.parent / f"candidate-{known[:16]}.onnx"
+    if not lying.is_file() or digest(lying) != known:
+        put_whole(lying, policy.read_bytes())
+    text = (json.dumps({"policy": lying.name, "percent": percent}) + "\n").encode()
+    with book.steering():
+        refuse_what_was_taken_back(book)
+        book.note("candidate", file=str(path), policy=str(lying))
+        if not path.is_file() or path.read_bytes() != text:
+            put_whole(path, text)
+    return known
+
+
+def refuse_what_was_taken_back(book: Book) -> None:
+    """Raise GivenError where the cycle was rolled back."""
+    if book.taken_back():
+        raise GivenError(f"the cycle {book.folder.name} was rolled back: begin another one with --name")
+
+
+def withdraw(settings: Settings, book: Book) -> bool:
+    """Remove the candidate file, and what this cycle had it point at; returns whether there was anything."""
+    note = book.begun("candidate") or {}
+    names = [note["file"], note["policy"]] if note else []
+    if settings.candidate_file is not None and settings.candidate_file not in names:
+        names.append(settings.candidate_file)
+    there = [path for name in names if (path := Path(name)).is_file()]
+    for path in there:
+        path.unlink(missing_ok=True)
+    book.forget("candidate")
+    return bool(there)
+
+
+def candidate_file(settings: Settings) -> Path:
+    """Where the extender looks for what to try.
+
+    Raises:
+        GivenError: the setting is missing, or there is no such folder.
+    """
+    if settings.candidate_file is None:
+        raise GivenError(
+            "candidate_file is not set: give candidate_file=FILE, the one that the extender was told by --candidate"
+        )
+    path = Path(settings.candidate_file)
+    if not path.parent.is_dir():
+        raise GivenError(f"candidate_file={path}: there is no folder {path.parent}")
+    return path

@@ -1,0 +1,169 @@
+"""What a cycle is told: KEY=VALUE, checked before anything starts, and kept in the cycle's folder for every step.
+
+Keys are given once: a later command has those of the earlier ones, under what it is given itself. Everything that
+begins with `train.` goes to `training.run` as it is (`train.training.total_timesteps=2000000`).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from training.arguments import checked, nested, settings_of
+from training.cycle.records import write_json
+from training.workloads.recorded import ASSUMED_SECONDS
+
+FILE = "settings.json"
+TRAIN_PREFIX = "train."
+
+
+@dataclass
+class RecordSettings:
+    """What is recorded, and how it is cut."""
+
+    hours: Annotated[
+        float, Field(ge=0, description="so much of the log's end is taken, in hours; 0: all that there is")
+    ] = 0.0
+    speed: Annotated[
+        float, Field(gt=0, description="seconds that a second of the log stands for; with replay: the replay's own")
+    ] = 1.0
+    assumed_seconds: Annotated[
+        float, Field(gt=0, description="duration of a pod that has not ended and announced none")
+    ] = ASSUMED_SECONDS
+    periods: Annotated[int, Field(ge=2, le=1000, description="that the recorded time is cut into")] = 12
+    hold_every: Annotated[
+        int, Field(ge=2, description="every so many-th period is held back: nothing is fitted or trained on it")
+    ] = 3
+    pods_at_least: Annotated[int, Field(ge=2, description="fewer recorded pods are refused")] = 200
+
+
+@dataclass
+class GateSettings:
+    """When a candidate is refused offline."""
+
+    margin: Annotated[float, Field(ge=0, description="share by which its mean wait may be above the incumbent's")] = (
+        0.05
+    )
+    floor_seconds: Annotated[
+        float, Field(ge=0, description="… and a difference in mean wait of so little is none in any case")
+    ] = 1.0
+    seeds: Annotated[int, Field(ge=2, description="freshly generated episodes")] = 20
+    pods: Annotated[int, Field(ge=50, description="pods of each of them")] = 2000
+    load: Annotated[
+        float, Field(ge=0, le=3, description="offered load of these episodes; 0: the recorded one, at least 0.5")
+    ] = 0.0
+
+
+@dataclass
+class ShadowSettings:
+    """When a candidate that only watches has seen enough, and what ends it."""
+
+    pods: Annotated[int, Field(ge=1, description="that it has to have had an opinion on")] = 200
+    limit_seconds: Annotated[float, Field(gt=0, description="wait for them so long at most")] = 86_400.0
+    failures: Annotated[int, Field(ge=0, description="of the candidate that are tolerated")] = 0
+    agreement: Annotated[
+        float, Field(ge=0, le=1, description="share of the pods that it has to send where the incumbent does")
+    ] = 0.0
+
+
+@dataclass
+class CanarySettings:
+    """When a candidate that answers for some pods has proved itself, and what ends it."""
+
+    percent: Annotated[float, Field(gt=0, le=100, description="of the pods that it answers for")] = 10.0
+    pods: Annotated[int, Field(ge=2, description="that it has to have answered for")] = 100
+    limit_seconds: Annotated[float, Field(gt=0, description="wait for them so long at most")] = 86_400.0
+    failures: Annotated[int, Field(ge=0, description="of the candidate that are tolerated")] = 0
+    settle_seconds: Annotated[
+        float, Field(ge=0, description="then wait so long at most for nearly all of them to be on a node")
+    ] = 60.0
+    floor_seconds: Annotated[
+        float,
+        Field(ge=0, description="refused if its pods wait longer than the others by more than this, beyond chance"),
+    ] = 1.0
+
+
+@dataclass
+class Settings:
+    """Everything about a cycle."""
+
+    decision_log: Annotated[str | None, Field(min_length=1, description="the extender's, as --decision-log says")] = (
+        None
+    )
+    nodes: Annotated[
+        str | None,
+        Field(
+            min_length=1, description="nodes.json (kubectl get nodes -o json) or nodes.csv; else the cluster is asked"
+        ),
+    ] = None
+    policy_file: Annotated[
+        str | None, Field(min_length=1, description="what the extender serves, as --policy says; activate replaces it")
+    ] = None
+    candidate_file: Annotated[
+        str | None, Field(min_length=1, description="where the extender looks for what to try, as --candidate says")
+    ] = None
+    extender: Annotated[
+        str | None, Field(pattern="^https?://[^/]+$", description="its address, such as http://127.0.0.1:8888")
+    ] = None
+    extender_ca: Annotated[
+        str | None, Field(min_length=1, description="CA (PEM) of its certificate, for an address with https")
+    ] = None
+    patience_seconds: Annotated[
+        float, Field(gt=0, description="how long the extender may take to do what a file says")
+    ] = 120.0
+    replay: Annotated[
+        str | None,
+        Field(min_length=1, description="where no pods come by themselves: flags of training.replay, which makes some"),
+    ] = None
+    record: RecordSettings = field(default_factory=RecordSettings)
+    train: Annotated[list[str], Field(description="given as train.KEY=VALUE: what training.run is told")] = field(
+        default_factory=list
+    )
+    gate: GateSettings = field(default_factory=GateSettings)
+    shadow: ShadowSettings = field(default_factory=ShadowSettings)
+    canary: CanarySettings = field(default_factory=CanarySettings)
+
+    def of(self, *names: str) -> dict[str, Any]:
+        """Some of them, as plain values: what a step depends on."""
+        plain = asdict(self)
+        return {name: plain[name] for name in names}
+
+
+def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]) -> Settings:
+    """The settings of a cycle: what its folder has, under what is given now; kept there.
+
+    Args:
+        folder: of the cycle; need not be there.
+        given: keys and values.
+        texts: the same as they were written, for those of `training.run`.
+
+    Raises:
+        ArgumentError: a key does not exist or a value is impossible.
+    """
+    path = folder / FILE
+    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    own = nested([(key, value) for key, value in given if not key.startswith(TRAIN_PREFIX)])
+    overrides = {text.partition("=")[0]: text for text in before.get("train", [])}
+    for text in texts:
+        if text.startswith(TRAIN_PREFIX):
+            override = text.removeprefix(TRAIN_PREFIX)
+            overrides[override.partition("=")[0]] = override
+    merged = _merged(before, own) | {"train": list(overrides.values())}
+    settings = checked(
+        Settings, merged, {key.partition(".")[0]: key.partition(".")[0] for key in [*settings_of(Settings), *merged]}
+    )
+    if asdict(settings) != before:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(settings))
+    return settings
+
+
+def _merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    result = dict(before)
+    for key, value in now.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merged(result[key], value) if both else value
+    return result
