@@ -1,10 +1,11 @@
 """Half an hour of requests while everything around the extender changes: `make soak`.
 
 A real etcd and kube-apiserver with nodes that come, change and go, pods that are created, asked about, bound and
-deleted, policy files that are swapped (broken ones and rollbacks among them), and an API server that is killed every
-few minutes; the extender is a process with the settings of the chart and the rights of its own service account, and
-one more process asks it 300 times a second. What has to hold: no request fails, memory and the 99th percentile stay
-what they were (`judgement`), and when all is over the extender's books equal the API server's.
+deleted, policy files that are swapped (broken ones and rollbacks among them), candidates that are tried beside them,
+and an API server that is killed every few minutes; the extender is a process with the settings of the chart and the
+rights of its own service account, and one more process asks it 300 times a second. What has to hold: no request fails,
+memory and the 99th percentile stay what they were (`judgement`), and when all is over the extender's books equal the
+API server's.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from rich.console import Console
 from benchmarks.results import FOLDER, Result, publish
 from benchmarks.scheduler import do_for_all
 from benchmarks.serving.requests import PENDING_SHAPES, SHAPE_SHARES, pod
-from benchmarks.soak.disturbances import Disturbance, NodeChurn, PodChurn, PolicySwaps, Restarts, total
+from benchmarks.soak.disturbances import CandidateTrials, Disturbance, NodeChurn, PodChurn, PolicySwaps, Restarts, total
 from benchmarks.soak.judgement import Sample, Soak, results_of, sample, shortcomings
 from extender.policies.bundled import policy_path
 from tests.cluster.control_plane import run_control_plane
@@ -140,7 +141,9 @@ def soak(given: argparse.Namespace, tools: Path, folder: Path, console: Console)
         shutil.copyfile(policy_path("bundled:packing"), policy)
         kubeconfig = control_plane.kubeconfig("stowage", "stowage-extender")
         port = free_port()
-        extender = ExtenderProcess(folder, kubeconfig, policy, port, (*FLAGS, "--assume-ttl", str(given.assume_ttl)))
+        candidate = folder / "candidate.json"
+        flags = (*FLAGS, "--assume-ttl", str(given.assume_ttl), "--candidate", str(candidate))
+        extender = ExtenderProcess(folder, kubeconfig, policy, port, flags)
         stack.callback(extender.stop)
         extender.wait_ready()
 
@@ -159,6 +162,7 @@ def soak(given: argparse.Namespace, tools: Path, folder: Path, console: Console)
                 generator,
             ),
             PolicySwaps(given.swap_seconds, policy, lambda name: policy_path(f"bundled:{name}"), extender.url),
+            CandidateTrials(2 * given.swap_seconds, candidate, extender.url),
         ]
         restarts = Restarts(control_plane.apiserver, seconds / given.restarts, given.down_seconds)
         client.tell({"backlog": backlog(given.backlog, generator)})

@@ -1,4 +1,4 @@
-"""What changes around the extender while it answers: pods, nodes, the policy file, and the API server itself.
+"""What changes around the extender while it answers: pods, nodes, policy and candidate, and the API server itself.
 
 Each disturbance is a thread that does its next thing when it is due, until told to stop. While the API server is down
 the changes that need it wait; what it refuses is counted, for a change that was under way when it was killed may have
@@ -234,6 +234,38 @@ class PolicySwaps(Disturbance):
             shutil.copyfile(self._bundled(step), beside)
         beside.replace(self._file)
         self.done[f"policy files, {step}"] += 1
+
+
+class CandidateTrials(Disturbance):
+    """Another policy is tried beside the one in service: looking on, answering for half of the pods, broken, gone."""
+
+    STEPS = ("0", "50", "broken", "gone")
+
+    def __init__(self, every_seconds: float, file: Path, url: str) -> None:
+        """Nothing happens before `start`.
+
+        Args:
+            every_seconds: from one step to the next.
+            file: what the extender finds its candidate by.
+            url: of the extender.
+        """
+        super().__init__(every_seconds)
+        self._file = file
+        self._url = url
+        self._step = 0
+
+    def happen(self) -> None:
+        """Note what came of the last step, and do the next."""
+        tried = httpx.get(f"{self._url}/policy", timeout=10.0).raise_for_status().json()["candidate"]
+        self.done[f"candidates seen {tried['stage'] if tried is not None else 'absent'}"] += 1
+        step = self.STEPS[self._step % len(self.STEPS)]
+        self._step += 1
+        if step == "gone":
+            self._file.unlink()
+            return
+        beside = self._file.with_suffix(".new")
+        beside.write_text("{" if step == "broken" else f'{{"policy": "bundled:latency", "percent": {step}}}')
+        beside.replace(self._file)
 
 
 class Restarts:

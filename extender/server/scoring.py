@@ -21,7 +21,7 @@ from extender.placement import IntArray, NodeArrays, PodRequest
 from extender.policies.base import NodeView
 from extender.server.answers import Answer, PodIdentity, named, record_of
 from extender.server.explain import Explained, Explanations
-from extender.server.trial import Question, Trial
+from extender.server.trial import SECONDS_BETWEEN_REPORTS, Question, Trial
 from extender.telemetry.agreement import Agreements, Opinion
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.logs import about_pod
@@ -31,7 +31,6 @@ from extender.telemetry.tracing import current_span
 from extender.typical import Records
 
 SAMPLED = 32  # pods that another policy is tried on before it takes over
-SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
 
 log = logging.getLogger(__name__)
 

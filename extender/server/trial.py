@@ -33,6 +33,7 @@ from extender.typical import Records
 
 HUNDREDTHS = 10_000  # a share of the pods is exact to a hundredth of a percent
 CANARY_SHARE = 0.5  # of a deadline; then the policy in service has its turn
+SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
 QUESTIONS_AT_MOST = 16  # that wait; each has a copy of the nodes, 1 MB for 5,000
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ class Trial:
         self._bound: tuple[tuple[str, ...], Records, Step] = ((), (), self._step)
         self._questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._quiet_until = float("-inf")
         # Counted from 0, so that the first one is a change that alerts see.
         for fate in Fate:
             ways.metrics.candidate_pods.labels(fate)
@@ -265,6 +267,10 @@ class Trial:
     def _failed(self, failure: Failure) -> None:
         self.tally.failures += 1
         self._ways.metrics.candidate_failures.labels(failure.kind).inc()
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + SECONDS_BETWEEN_REPORTS
+            log.warning("candidate %s: no usable scores from %s", self.served.name, failure.reason)
         if self._breaker.open:
             self._withdraw(f"{self._limits.failures} failures in a row, the last: {failure.reason}")
 
