@@ -21,6 +21,7 @@ from training.benchmarks import openb
 from training.comparison import definition
 from training.config import ALGORITHMS, Config
 from training.cycle import __main__ as cycle
+from training.monitor import request as monitor
 from training.workloads import recorded
 
 PROGRAMS = (PROGRAM, "python", "python3")
@@ -52,6 +53,7 @@ def completions() -> Iterator[Completion]:
         "training.benchmarks.openb": openb.argument_parser(),
         "training.workloads.recorded": recorded.argument_parser(),
         "training.cycle": cycle.argument_parser(),
+        "training.monitor": monitor.argument_parser(),
         "training.completion": argument_parser(),
     }
     if importlib.util.find_spec("streamlit") is not None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "training.replay.__main__": "python -m training.replay",
     "training.kind.__main__": "python -m training.kind",
     "training.cycle.__main__": "python -m training.cycle",
+    "training.monitor.__main__": "python -m training.monitor",
     "benchmarks.simulator": "python -m benchmarks.simulator",
     "benchmarks.scheduler": "python -m benchmarks.scheduler",
     "benchmarks.serving.__main__": "python -m benchmarks.serving",
@@ -117,6 +118,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("stowage-extender", "serve", "--dead"), "--deadline"),
         ((".venv/bin/stowage-extender", "explain", "--po"), "--pod"),
         (("python", "-m", "training.ev"), "training.evaluate"),
+        (("python", "-m", "training.monitor", "--verd"), "--verdict"),
         ((".venv/bin/python", "-m", "training.evaluate", "--serv"), "--service-levels"),
         (("stowage-extender", "serve", "--policy", "a/b.onnx", "--dead"), "--deadline"),
         (("python", "-m", "training.run", "algorithm", "=", "p"), "ppo"),  # as bash takes it apart

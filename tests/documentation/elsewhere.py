@@ -43,6 +43,7 @@ ELSEWHERE = (
     Elsewhere(r"pip install ", "installs what is installed", "make install"),
     Elsewhere(r"stowage-extender serve ", SERVES, "tests/extender/server/test_run.py"),
     Elsewhere(r"stowage-extender explain ", "asks a running extender", "tests/extender/server/test_explain.py"),
+    Elsewhere(r"-m training\.monitor ", "needs a decision log", "tests/training/monitor/test_monitor.py"),
     Elsewhere(r"-m training\.run ", LONG, "tests/training/test_run.py"),
     Elsewhere(r"-m training\.compare ", LONG, "tests/training/comparison/test_compare.py"),
     Elsewhere(r"-m training\.benchmarks\.openb ", LONG, "tests/training/benchmarks/test_openb.py"),

@@ -20,6 +20,7 @@ from training.comparison import definition
 from training.config import register
 from training.cycle import __main__ as cycle
 from training.cycle.settings import resolve
+from training.monitor import request as monitor
 from training.replay import request as replay
 from training.sweep import parsed
 
@@ -100,6 +101,10 @@ def _check_openb(words: Sequence[str]) -> None:
     openb.parse_arguments(words)
 
 
+def _check_monitor(words: Sequence[str]) -> None:
+    monitor.argument_parser().parse_args(words)
+
+
 def _check_completion(words: Sequence[str]) -> None:
     completion.argument_parser().parse_args(words)
 
@@ -112,6 +117,7 @@ MODULES: dict[str, Callable[[Sequence[str]], None]] = {
     "training.replay": _check_replay,
     "training.cycle": _check_cycle,
     "training.completion": _check_completion,
+    "training.monitor": _check_monitor,
 }
 
 

@@ -4,17 +4,23 @@ The statistics are those of any evaluation (`statistics`), with a period where o
 each other are less independent of each other than seeds are: what is busy stays busy. The intervals tell the truth
 about the differences only as far as these have no memory, which is why a period should be long against the pods'
 durations.
+
+Every period begins with an empty queue, so it tells little of a policy that makes pods wait for longer than it lasts.
+Played through the whole time instead, what waits goes on waiting in the next period, as it did when it was recorded;
+in exchange periods depend on those before them all the more.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
 
+from extender.policies.base import Policy
 from training.evaluation.metrics import EpisodeResult, catalogue, measure
 from training.evaluation.runner import Contender, Evaluation, compare
 from training.service_levels import SERVICE_LEVELS
-from training.simulator.scheduling import SchedulerArguments, play
+from training.simulator.scheduling import Outcome, SchedulerArguments, play
+from training.workloads.base import Workload
 from training.workloads.periods import Period
 
 TIES_SEED = 0
@@ -29,6 +35,7 @@ def evaluate_periods(
     *,
     scheduler: SchedulerArguments | None = None,
     service_levels: Mapping[int, float] = SERVICE_LEVELS,
+    whole: Period | None = None,
     report: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> Evaluation:
     """Play all contenders on the same periods, and compare every candidate with every baseline.
@@ -40,6 +47,8 @@ def evaluate_periods(
         workload: what was recorded, for the tables.
         scheduler: the rules of the queue; those of kube-scheduler if not given.
         service_levels: longest promised wait in seconds, by the lowest priority it is promised to.
+        whole: a period that begins no later than all others and ends no earlier: contenders play this one, once, and
+            what came of it is taken apart by period.
         report: told how many episodes are done, of how many, and which was last.
 
     Raises:
@@ -58,24 +67,12 @@ def evaluate_periods(
     total = len(periods) * len(contenders)
     results: list[EpisodeResult] = []
     report(0, total, "")
-    for number, period in enumerate(periods):
-        for contender, player in zip(contenders, players, strict=True):
-            rules = replace(scheduler, **contender.scheduler)
-            outcome = play(period.workload, player, rules, TIES_SEED + number)
-            results.append(
-                measure(
-                    contender.name,
-                    load,
-                    number,
-                    period.workload,
-                    outcome,
-                    # Half a pod more, so that rounding cannot count one of those that were there before.
-                    (period.carried + 0.5) / len(period.workload),
-                    service_levels,
-                    rules.horizon_seconds,
-                )
-            )
-            report(len(results), total, f"{contender.name}, period {number + 1}")
+    for contender, player in zip(contenders, players, strict=True):
+        rules = replace(scheduler, **contender.scheduler)
+        for number, (played, outcome, warm_up) in enumerate(_play(player, periods, whole, rules)):
+            name = contender.name
+            results.append(measure(name, load, number, played, outcome, warm_up, service_levels, rules.horizon_seconds))
+            report(len(results), total, f"{name}, period {number + 1}")
     metrics = catalogue(periods[0].workload.resources, service_levels)
     settings = {
         "nodes": len(periods[0].workload.allocatable),
@@ -93,6 +90,34 @@ def evaluate_periods(
     }
     comparisons = compare(results, metrics, names[: len(candidates)], names[len(candidates) :])
     return Evaluation(workload, settings, metrics, results, comparisons)
+
+
+def _play(
+    player: str | Policy, periods: Sequence[Period], whole: Period | None, rules: SchedulerArguments
+) -> Iterator[tuple[Workload, Outcome, float]]:
+    """The pods of each period, what became of them, and the share of them that is not counted."""
+    if whole is None:
+        for number, period in enumerate(periods):
+            # Half a pod more, so that rounding cannot count one of those that were there before.
+            uncounted = (period.carried + 0.5) / len(period.workload)
+            yield period.workload, play(period.workload, player, rules, TIES_SEED + number), uncounted
+        return
+    outcome = play(whole.workload, player, rules, TIES_SEED)
+    arrival = whole.begin + whole.workload.arrival[whole.carried :]
+    for period in periods:
+        first, last = (whole.carried + np.searchsorted(arrival, [period.begin, period.end], side="left")).tolist()
+        yield *_part(whole.workload, outcome, slice(first, last)), 0.0
+
+
+def _part(workload: Workload, outcome: Outcome, pods: slice) -> tuple[Workload, Outcome]:
+    """Some of the pods that were played, and what became of them; the end is that of all."""
+    of_pods = ("shape", "arrival", "duration", "priority", "expected")
+    became = ("started", "finished", "waited", "node", "preempted")
+    return replace(workload, **{name: getattr(workload, name)[pods] for name in of_pods}), Outcome(
+        **{name: getattr(outcome, name)[pods] for name in became},
+        times=np.append(outcome.times[pods], outcome.times[-1]),
+        integrals=np.concatenate([outcome.integrals[pods], outcome.integrals[-1:]]),
+    )
 
 
 def judged_on(periods: Sequence[Period]) -> str:

@@ -61,19 +61,19 @@ class CurvePoint:
 
 def learning_curve(points: Sequence[CurvePoint]) -> str:
     """Return of the training episodes, and of the held-out ones, by decisions taken."""
-    figure, axes = _figure("decisions", "mean return of episodes")
+    figure, axes = figure_of("decisions", "mean return of episodes")
     axes.plot([point.steps for point in points], [point.mean_return for point in points], color="C0", label="training")
     looked = [point for point in points if not math.isnan(point.held_out_return)]
     if looked:
         steps, returns = [point.steps for point in looked], [point.held_out_return for point in looked]
         axes.plot(steps, returns, color="C1", marker="o", markersize=3, label="held out, greedy")
-    _legend(figure, axes)
-    return _svg(figure, "Learning curve: mean return by decisions taken")
+    legend(figure, axes)
+    return svg_of(figure, "Learning curve: mean return by decisions taken")
 
 
 def wait_distribution(evaluation: Evaluation, load: float) -> str:
     """Share of pods that waited at most so long (ECDF), per policy, over all seeds of one load."""
-    figure, axes = _figure("wait, s (1 s or less at the left edge)", "share of pods")
+    figure, axes = figure_of("wait, s (1 s or less at the left edge)", "share of pods")
     waits = {
         policy: np.sort(np.concatenate([result.waits for result in evaluation.of(policy, load)]))
         for policy in evaluation.policies
@@ -95,13 +95,13 @@ def wait_distribution(evaluation: Evaluation, load: float) -> str:
     bottom, _ = axes.get_ylim()
     axes.set_yticks([tick for tick in axes.get_yticks() if bottom <= tick <= 1.0 + 1e-9])
     _plain_ticks(axes, "y")
-    _legend(figure, axes)
-    return _svg(figure, f"Distribution of waits at load {load:g}")
+    legend(figure, axes)
+    return svg_of(figure, f"Distribution of waits at load {load:g}")
 
 
 def allocation_over_time(evaluation: Evaluation, load: float) -> str:
     """Share of the GPUs in use from the first to the last arrival, mean over the seeds of one load."""
-    figure, axes = _figure("share of the arrivals' time span", "GPUs in use")
+    figure, axes = figure_of("share of the arrivals' time span", "GPUs in use")
     for policy in evaluation.policies:
         curve = np.mean([result.allocation for result in evaluation.of(policy, load)], axis=0)
         axes.plot(np.linspace(0, 1, len(curve)), curve, label=title(policy), linewidth=1.2)
@@ -109,13 +109,13 @@ def allocation_over_time(evaluation: Evaluation, load: float) -> str:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _legend(figure, axes)
-    return _svg(figure, f"Allocation of the GPUs over time at load {load:g}")
+    legend(figure, axes)
+    return svg_of(figure, f"Allocation of the GPUs over time at load {load:g}")
 
 
 def wait_by_load(evaluation: Evaluation) -> str:
     """Mean wait at each load, with the 95 % bootstrap interval of the mean over the seeds as a band."""
-    figure, axes = _figure("load", "mean wait, s")
+    figure, axes = figure_of("load", "mean wait, s")
     loads = sorted(evaluation.loads)
     highest = 0.0
     for policy in evaluation.policies:
@@ -135,11 +135,12 @@ def wait_by_load(evaluation: Evaluation) -> str:
         axes.set_yscale("symlog", linthresh=SHORTEST_WAIT)
     axes.set_ylim(bottom=0)
     _plain_ticks(axes, "y")
-    _legend(figure, axes)
-    return _svg(figure, "Mean wait by load, with 95 % intervals")
+    legend(figure, axes)
+    return svg_of(figure, "Mean wait by load, with 95 % intervals")
 
 
-def _figure(x: str, y: str) -> tuple[Figure, Axes]:
+def figure_of(x: str, y: str) -> tuple[Figure, Axes]:
+    """A figure of the reports' size, with the labels of its axes."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x)
@@ -159,10 +160,11 @@ def _without_data(figure: Figure, axes: Axes, description: str) -> str:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.text(0.5, 0.5, NOTHING_COUNTED, ha="center", va="center", transform=axes.transAxes)
-    return _svg(figure, f"{description}: {NOTHING_COUNTED}")
+    return svg_of(figure, f"{description}: {NOTHING_COUNTED}")
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def legend(figure: Figure, axes: Axes) -> None:
+    """Name the lines below the figure, which grows by as much."""
     axes.grid(alpha=0.3)
     labels = axes.get_legend_handles_labels()[1]
     columns = 2 if max(map(len, labels)) <= LONGEST_HALF_LINE else 1
@@ -170,7 +172,8 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(loc="outside lower left", ncols=columns, fontsize=11, frameon=False)
 
 
-def _svg(figure: Figure, description: str) -> str:
+def svg_of(figure: Figure, description: str) -> str:
+    """The figure as SVG text; the description is for who cannot see it."""
     with io.StringIO() as text:
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         svg = text.getvalue()

@@ -277,6 +277,7 @@ def html_report(
     facts: Mapping[str, str],
     curve: Sequence[plots.CurvePoint] = (),
     appendices: Sequence[Appendix] = (),
+    pictures: Mapping[str, str] | None = None,
 ) -> str:
     """The evaluation as a page with tables and plots.
 
@@ -286,6 +287,7 @@ def html_report(
         facts: what the reader should know of the run, by name.
         curve: the learning curve; empty for policies that were not trained here.
         appendices: further tables.
+        pictures: further plots, SVG by heading; they come first.
     """
     has_gpus = not all(math.isnan(evaluation.mean(policy, "gpu_allocation")) for policy in evaluation.policies)
     return ENVIRONMENT.get_template("report.html.j2").render(
@@ -306,6 +308,7 @@ def html_report(
         format_p_value=format_p_value,
         format_probability=format_probability,
         appendices=appendices,
+        pictures={heading: Markup(picture) for heading, picture in (pictures or {}).items()},
         learning_curve=Markup(plots.learning_curve(curve)) if curve else None,
         wait_by_load=Markup(plots.wait_by_load(evaluation)),
         wait_distribution={load: Markup(plots.wait_distribution(evaluation, load)) for load in evaluation.loads},

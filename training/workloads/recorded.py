@@ -78,12 +78,12 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
         elif isinstance(record, BoundRecord):
             bound[record.uid] = record
         elif record.duration > 0:
-            ran[record.uid] = _held(bound.get(record.uid), record)
+            ran[record.uid] = held(bound.get(record.uid), record)
     if not first:
         raise TraceError(f"{path}: there is no decision in it")
     records = list(first.values())
     measured = np.array([ran.get(uid, 0.0) for uid in first])
-    time = np.array([_came(record, bound.get(uid)) for uid, record in first.items()])
+    time = np.array([came(record, bound.get(uid)) for uid, record in first.items()])
     announced = np.array([record.expected_seconds for record in records])
     gpu_count = np.array([record.gpu_count for record in records])
     gpu_milli = np.array([record.gpu_milli for record in records])
@@ -110,14 +110,14 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
     return count_unplaceable(population, path)
 
 
-def _came(asked: DecisionRecord, bound: BoundRecord | None) -> float:
+def came(asked: DecisionRecord, bound: BoundRecord | None) -> float:
     """When a pod came, Unix seconds: before the first question about it, and in the second when it was created."""
     if bound is None or bound.wait < 0:
         return asked.time
     return min(asked.time, bound.time - bound.wait + MIDDLE_OF_A_SECOND)
 
 
-def _held(bound: BoundRecord | None, ended: EndedRecord) -> float:
+def held(bound: BoundRecord | None, ended: EndedRecord) -> float:
     """Seconds that a pod held its node."""
     if bound is None or bound.node != ended.node or ended.time <= bound.time:
         return ended.duration

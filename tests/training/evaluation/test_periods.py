@@ -53,3 +53,28 @@ def test_the_reports_of_any_evaluation_can_be_made() -> None:
 def test_no_period_is_refused() -> None:
     with pytest.raises(ValueError, match="no period"):
         evaluate_periods(rules(["best-fit"]), [], [], "none")
+
+
+def test_played_throughout_what_waits_goes_on_waiting_into_the_next_period() -> None:
+    # Room for one pod at a time: the second period's pod waits for what is left of the first period's.
+    arriving = [Pod(0.0, 30.0, 1000), Pod(5.0, 30.0, 1000), Pod(12.0, 1.0, 1000)]
+    whole = Period(100.0, 120.0, 0, workload_of([Node(1000, GIB)], arriving))
+    parts = [
+        Period(100.0, 110.0, 0, workload_of([Node(1000, GIB)], arriving[:2])),
+        Period(110.0, 120.0, 0, workload_of([Node(1000, GIB)], [Pod(2.0, 1.0, 1000)])),
+    ]
+    found = evaluate_periods(rules(["best-fit"]), rules(["first-fit"]), parts, "two", whole=whole)
+    assert [result.waits.tolist() for result in found.of("best-fit")] == [[0.0, 25.0], [48.0]]
+    [entry] = [each for each in found.comparisons if each.metric == "mean_wait_seconds"]
+    assert (entry.pairs, entry.difference) == (2, 0.0)
+    alone = evaluate_periods(rules(["best-fit"]), [], parts[1:], "one", whole=whole)
+    assert alone.results[0].waits.tolist() == [48.0]
+
+
+def test_one_period_is_the_same_either_way() -> None:
+    period = busy(1)
+    one = evaluate_periods(rules(["best-fit"]), [], [period], "one").results[0]
+    other = evaluate_periods(rules(["best-fit"]), [], [period], "one", whole=period).results[0]
+    assert {key: value for key, value in other.metrics.items() if not np.isnan(value)} == pytest.approx(
+        {key: value for key, value in one.metrics.items() if not np.isnan(value)}
+    )
