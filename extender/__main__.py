@@ -24,7 +24,8 @@ from extender.policies.base import PolicyError
 from extender.policies.bundled import policy_path
 from extender.policies.onnx import load_policy
 from extender.server.explain import as_text
-from extender.server.run import Extender, StartError
+from extender.server.listening import StartError
+from extender.server.run import Extender
 from extender.settings import Settings, SettingsFileError, load
 from extender.telemetry import logs
 

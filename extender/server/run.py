@@ -7,17 +7,12 @@ in order: no new connections, requests in flight finish, the decision log is wri
 import asyncio
 import logging
 import random
-import signal
-import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from extender.cluster.assume import Assumptions
@@ -35,8 +30,8 @@ from extender.preemption import PreemptionMode
 from extender.quantity import QuantityError
 from extender.reservations import ReservationRule
 from extender.server.candidate import Candidate
-from extender.server.guarded import ConnectionLimits, guarded_by
 from extender.server.http import HttpApp
+from extender.server.listening import StartError, address, bind, http_server
 from extender.server.outcome import OutcomeWatch
 from extender.server.policy import ServedPolicy, choose_heuristic, choose_policy
 from extender.server.rollout import Rollout, Swap, steers
@@ -55,16 +50,10 @@ from extender.wire import WireError
 if TYPE_CHECKING:
     from extender.cluster.watcher import Watcher
 
-KEEP_ALIVE_SECONDS = 120  # Go closes idle connections at 90 s; stay above it
-BACKLOG = 1024
 POLICY_SHARE = 0.8  # of a deadline; the rest is for the fallback and for sending the answer
 EXPIRY_SECONDS = 1.0  # how often assumptions are looked through when no request does it
 
 log = logging.getLogger(__name__)
-
-
-class StartError(Exception):
-    """The extender cannot start as it was told to; the message says what to change."""
 
 
 class Extender:
@@ -171,26 +160,7 @@ class Extender:
             self._tracer,
             self._outcome,
         )
-        self._http = _HttpServer(
-            uvicorn.Config(
-                app,
-                http=guarded_by(
-                    ConnectionLimits(settings.max_header_bytes, settings.client_timeout, self._metrics.cut_connections)
-                ),
-                limit_concurrency=settings.max_connections,
-                ssl_context_factory=(lambda config, default: tls.http_context()) if tls is not None else None,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
-                backlog=BACKLOG,
-            )
-        )
+        self._http = http_server(app, settings, tls, self._metrics)
         self._rpc = RpcServer(
             self._scorer,
             self._metrics,
@@ -232,8 +202,8 @@ class Extender:
         Raises:
             StartError: an address is taken, or nodes and pods can be had from nowhere.
         """
-        listener = _bind(self._settings.host, self._settings.http_port)
-        self.http_address = _address(listener.getsockname())
+        listener = bind(self._settings.host, self._settings.http_port)
+        self.http_address = address(listener.getsockname())
         serving = asyncio.create_task(self._http.serve(sockets=[listener]))
         try:
             await self._start()
@@ -256,10 +226,10 @@ class Extender:
             self._decision_log.start()
         host, port = self._settings.host, self._settings.grpc_port
         try:
-            bound = await self._rpc.start(_address((host, port)))
+            bound = await self._rpc.start(address((host, port)))
         except RuntimeError as error:
             raise StartError(f"--grpc-port: cannot use {host}:{port}: {error}; 0 takes a free port") from error
-        self.grpc_address = _address((host, bound))
+        self.grpc_address = address((host, bound))
         self._expire()
         self._reviews.append(asyncio.create_task(self._rollout.watch(self._settings.policy_poll)))
         if self._outcome is not None:
@@ -341,17 +311,6 @@ class Extender:
         self._expiry = asyncio.get_running_loop().call_later(EXPIRY_SECONDS, self._expire)
 
 
-class _HttpServer(uvicorn.Server):
-    """uvicorn ends a process by the signal that it caught, once it has shut down; we exit with 0 instead."""
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        if _in_main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                # uvicorn replaces these while it serves, and calls them afterwards with what it caught.
-                signal.signal(number, _ignore)
-        await super().serve(sockets)
-
-
 def _server_tls(settings: Settings, metrics: Metrics) -> ServerTls | None:
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
@@ -375,34 +334,8 @@ def _tracer(settings: Settings, metrics: Metrics) -> Tracer | None:
         raise StartError(f"--trace-collector {settings.trace_collector}: {error}") from error
 
 
-def _ignore(number: int, frame: FrameType | None) -> None:
-    log.info("stopped by %s", signal.Signals(number).name)
-
-
 def _read_cluster(path: Path, resources: Sequence[str]) -> Sequence[Event]:
     try:
         return decode_file(path.read_bytes(), resources)
     except (OSError, WireError, QuantityError) as error:
         raise StartError(f"--cluster-file {path}: {error}") from error
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise StartError(f"--http-port: cannot use {host}:{port}: {error.strerror}; 0 takes a free port") from error
-    return listener
-
-
-def _address(bound: tuple[str, int]) -> str:
-    host, port = bound[:2]  # an IPv6 address has four parts
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
