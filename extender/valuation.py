@@ -247,6 +247,49 @@ def terms(
         after: (D, K) int64 for K candidates, (D,) for a single one; receives the devices with the pod placed.
         columns: (len(TERMS) or more, K) float32 zeros, or (…,); receives the terms.
     """
+    wasted = as_it_stands(nodes, candidates.rows, tables, profile, columns)
+    with_the_pod(nodes, pod, candidates, tables, profile, wasted, after, columns)
+
+
+def as_it_stands(
+    nodes: NodeArrays, rows: Any, tables: FragmentationTables, profile: WorkloadProfile, columns: Any
+) -> Any:
+    """Take in what the terms owe to a node whatever pod comes: its devices count among the levels, negatively.
+
+    Args:
+        rows: (K,) int64, or one.
+        columns: (len(TERMS) or more, K) float32, (…,) for one; changed in place.
+
+    Returns:
+        its fragmentation; (K,) float64, or one.
+    """
+    cpu_free = nodes.allocatable[rows, CPU] - nodes.requested[rows, CPU]
+    gpu_free = 0 * rows
+    for device in range(nodes.device_free.shape[1]):
+        gpu_free = gpu_free + np.maximum(nodes.device_free[rows, device], 0)
+    share = cpu_share(cpu_free, gpu_free, profile.cpu_per_device[0])
+    for device in range(nodes.device_free.shape[1]):
+        count_level(columns, nodes.device_free[rows, device], share, -1.0)
+    return fragmentation(tables, nodes.model[rows], cpu_free, nodes.device_free[rows].T)
+
+
+def with_the_pod(
+    nodes: NodeArrays,
+    pod: PodRequest,
+    candidates: Candidates,
+    tables: FragmentationTables,
+    profile: WorkloadProfile,
+    wasted: Any,
+    after: Any,
+    columns: Any,
+) -> None:
+    """The terms, where the nodes as they stand have been taken in already.
+
+    Args:
+        wasted: what `as_it_stands` gave.
+        after: as of `terms`.
+        columns: what `as_it_stands` left; receives the terms.
+    """
     rows = candidates.rows
     per_device = profile.cpu_per_device[0]
     devices_after(nodes, pod, candidates, after)
@@ -271,12 +314,11 @@ def terms(
     share_before = cpu_share(cpu_before, gpu_before, per_device)
     share_after = cpu_share(cpu_after, gpu_after, per_device)
     model = nodes.model[rows]
-    wasted_before = fragmentation(tables, model, cpu_before, nodes.device_free[rows].T)
     wasted_after = fragmentation(tables, model, cpu_after, after)
     fed_before, fed_after = np.maximum(cpu_before, 0) / per_device, np.maximum(cpu_after, 0) / per_device
     free_before, free_after = gpu_before / WHOLE_DEVICE_MILLI, gpu_after / WHOLE_DEVICE_MILLI
 
-    columns[0] = (wasted_after - wasted_before) / WHOLE_DEVICE_MILLI
+    columns[0] = (wasted_after - wasted) / WHOLE_DEVICE_MILLI
     columns[1] = nodes.order[rows]
     columns[2] = waste / WHOLE_DEVICE_MILLI
     columns[3] = np.maximum(free_after - fed_after, 0.0) - np.maximum(free_before - fed_before, 0.0)
@@ -296,7 +338,6 @@ def terms(
     columns[16] = cpu_after / profile.largest[CPU]
     columns[17] = gpu_after / np.maximum(profile.largest[GPU], WHOLE_DEVICE_MILLI)
     for device in range(nodes.device_free.shape[1]):
-        count_level(columns, nodes.device_free[rows, device], share_before, -1.0)
         count_level(columns, after[device], share_after, 1.0)
     fed = np.maximum(cpu_before, 0) / profile.cpu_per_device_of_several[0]
     hosts_before = np.minimum(whole_before, fed)
@@ -332,5 +373,5 @@ def count_level(columns: Any, free: Any, share: Any, sign: float) -> None:
     add_at(columns, at + RATIOS + 1.0, weight * above * beyond)
 
 
-COMPILABLE: tuple[Any, ...] = (pod_kind, fullness, cpu_share, count_level, terms)
+COMPILABLE: tuple[Any, ...] = (pod_kind, fullness, cpu_share, count_level, as_it_stands, with_the_pod, terms)
 """What the simulator compiles, callees before callers."""

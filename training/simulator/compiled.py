@@ -58,7 +58,8 @@ def _where_for_numbers(condition: Any, yes: Any, no: Any) -> Callable[..., Any]:
 
 def _add_at_for_numbers(columns: Any, position: Any, amount: Any) -> Callable[..., Any]:
     def add(columns: Any, position: Any, amount: Any) -> None:
-        columns[int(position)] += amount
+        if amount != 0.0:  # as it is for most devices: an addition waits until the one before it is in memory
+            columns[int(position)] += amount
 
     return add
 
