@@ -34,6 +34,9 @@ bench-scheduler: cluster-tools ## Measure what an extender costs a real kube-sch
 soak: cluster-tools ## Ask for 30 minutes, 300 times a second, while nodes, pods, policies and the API server change
 	STOWAGE_KUBERNETES=$(KUBERNETES) $(PYTHON) -m benchmarks.soak
 
+cycle: cluster-tools ## From recorded decisions to the next policy in service: on a local cluster, or on yours by CYCLE='KEY=VALUE …'
+	$(PYTHON) -m $(if $(CYCLE),training.cycle run $(CYCLE),tests.cluster.cycle_cluster --kubernetes $(KUBERNETES) $(CYCLE_SETTINGS))
+
 fuzz: $(VENV_STAMP) ## Send 100,000 mutated requests to each verb and gRPC method
 	$(PYTHON) -m tests.extender.fuzz
 
@@ -70,4 +73,4 @@ kind: $(VENV_STAMP) ## Try the chart on a kind cluster of its own (Docker or pod
 
 include tests/cluster/cluster.mk
 
-.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler soak fuzz demo browser pictures docs proto install clean
+.PHONY: help quickstart test lint bench-simulator bench-serving bench-scheduler soak cycle fuzz demo browser pictures docs proto install clean

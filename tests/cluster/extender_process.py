@@ -92,6 +92,11 @@ class ExtenderProcess:
         return self._process.pid
 
     @property
+    def decision_log(self) -> Path:
+        """Where it writes down what it decides."""
+        return self._decision_log
+
+    @property
     def url(self) -> str:
         """Its address."""
         return self._url

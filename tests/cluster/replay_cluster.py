@@ -35,20 +35,24 @@ QUIET = ""  # vmodule of a kube-scheduler whose log nobody reads
 
 
 class ReplayCluster(NamedTuple):
-    """A running cluster: the API server as its administrator sees it, and how others join him."""
+    """A running cluster: the API server as its administrator sees it, how others join him, and the extender."""
 
     api: Api
     kubeconfig: Path
+    extender: ExtenderProcess
 
 
 @contextmanager
-def run_replay_cluster(tools: Path, directory: Path, policy: str = POLICY) -> Iterator[ReplayCluster]:
+def run_replay_cluster(
+    tools: Path, directory: Path, policy: str = POLICY, flags: Sequence[str] = ()
+) -> Iterator[ReplayCluster]:
     """Start everything, and stop it at the end.
 
     Args:
         tools: the folder with the control plane's binaries.
         directory: an empty folder.
         policy: of the extender.
+        flags: further ones of the extender.
     """
     port = free_port()
     with ExitStack() as stack:
@@ -62,7 +66,7 @@ def run_replay_cluster(tools: Path, directory: Path, policy: str = POLICY) -> It
             control_plane.kubeconfig("stowage", "stowage-extender"),
             Path(policy),
             port,
-            ("--typical-pods", "policy"),  # what `--compare-simulator` plays
+            ("--typical-pods", "policy", *flags),  # what `--compare-simulator` plays
         )
         stack.callback(extender.stop)
         (ours,) = load_documents(MANIFESTS / "kube-scheduler" / "configuration.yaml")
@@ -76,7 +80,7 @@ def run_replay_cluster(tools: Path, directory: Path, policy: str = POLICY) -> It
             (directory / name).mkdir()
             stack.enter_context(run_scheduler(tools, directory / name, user, configuration, url, QUIET))
         extender.wait_ready()
-        yield ReplayCluster(api, admin)
+        yield ReplayCluster(api, admin, extender)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

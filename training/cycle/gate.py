@@ -39,7 +39,7 @@ STEP = "gate"
 REPORT = "gate.md"
 METRIC = "mean_wait_seconds"
 FRESH_SEED = 2_000_000  # nobody trains, chooses or judges a training by episodes from here on
-LOAD_AT_LEAST = 0.5
+LOAD_AT_LEAST = 0.8
 RECORDED, HELD_BACK, GENERATED = "recorded", "held-back", "generated"
 
 

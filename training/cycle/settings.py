@@ -53,7 +53,7 @@ class GateSettings:
     seeds: Annotated[int, Field(ge=2, description="freshly generated episodes")] = 20
     pods: Annotated[int, Field(ge=50, description="pods of each of them")] = 2000
     load: Annotated[
-        float, Field(ge=0, le=3, description="offered load of these episodes; 0: the recorded one, at least 0.5")
+        float, Field(ge=0, le=3, description="offered load of these episodes; 0: the recorded one, at least 0.8")
     ] = 0.0
 
 

@@ -8,9 +8,11 @@ import numpy as np
 
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord
 from training.cycle.recording import nodes_csv
+from training.export import export_policy
 from training.simulator.scheduling import SchedulerArguments, play
+from training.value_network import ValueNetwork
 from training.workloads.arrivals import ArrivalProcess
-from training.workloads.base import Population, draw_workload
+from training.workloads.base import Population, draw_workload, typical_pods
 from training.workloads.generated import GeneratorArguments, generate_population
 
 MIDNIGHT = 1_795_219_200.0  # 2026-11-21
@@ -77,3 +79,22 @@ def write(
     )
     nodes.write_bytes(nodes_csv(workload))
     return Recording(log, nodes)
+
+
+def worse_policy(folder: Path) -> bytes:
+    """A policy file that spreads where a good one packs."""
+    network = ValueNetwork(degrees=1, adapts=False, goal="waiting")
+    for values in network.parameters():
+        values.data *= -1.0  # spreads where the other packs
+    known = population()
+    export_policy(
+        network,
+        folder / "worse.onnx",
+        resources=known.resources,
+        typical=typical_pods(known.shapes, known.shape),
+        models=known.models,
+        algorithm="es",
+        config_digest="0" * 64,
+        workload="the opposite",
+    )
+    return (folder / "worse.onnx").read_bytes()

@@ -86,6 +86,15 @@ def test_a_cycle_that_is_killed_in_every_step_goes_on_where_it_was(
     assert {each["episodes"] for each in gate["figures"]["judgements"]} == {"recorded", "held-back", "generated"}
     assert not (tmp_path / "cycle" / "record.json.1").exists()
 
+    (tmp_path / "cycle" / "candidate.onnx").write_bytes(recordings.worse_policy(tmp_path))
+    strict = ("gate.load=1.0", "gate.pods=400", "gate.margin=0.05", "gate.floor_seconds=1")
+    assert main([*arguments, *strict]) == 3
+    assert "gate: again, as files.candidate.onnx" in (said := capsys.readouterr().out)
+    assert "refused: " in said
+    assert main([*arguments, *strict]) == 3
+    assert states(tmp_path, capsys)["gate"]["state"] == "refused"
+    assert (tmp_path / "policy.onnx").read_bytes() == policy_path("bundled:latency").read_bytes()
+
 
 def test_fit_follows_a_workload_that_has_shifted_and_never_sees_what_is_held_back(
     usual: Recording, shifted: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]

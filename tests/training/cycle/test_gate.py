@@ -14,9 +14,6 @@ from training.cycle.records import Book, Found, Verdict, put_whole
 from training.cycle.retraining import CANDIDATE
 from training.cycle.settings import GateSettings, RecordSettings, Settings
 from training.evaluation.statistics import Comparison
-from training.export import export_policy
-from training.value_network import ValueNetwork
-from training.workloads.base import typical_pods
 
 QUIET = Console(quiet=True)
 
@@ -82,21 +79,7 @@ def test_the_incumbent_itself_passes(fitted: tuple[Book, Settings]) -> None:
 def test_a_policy_that_does_the_opposite_is_refused_with_intervals_and_a_report(
     fitted: tuple[Book, Settings], tmp_path: Path
 ) -> None:
-    network = ValueNetwork(degrees=1, adapts=False, goal="waiting")
-    for values in network.parameters():
-        values.data *= -1.0  # spreads where the other packs
-    population = recordings.population()
-    export_policy(
-        network,
-        tmp_path / "worse.onnx",
-        resources=population.resources,
-        typical=typical_pods(population.shapes, population.shape),
-        models=population.models,
-        algorithm="es",
-        config_digest="0" * 64,
-        workload="the opposite",
-    )
-    found = judged(fitted, (tmp_path / "worse.onnx").read_bytes())
+    found = judged(fitted, recordings.worse_policy(tmp_path))
     assert found.verdict is Verdict.REFUSED
     generated = found.figures["judgements"][-1]
     assert generated["candidate_wait"] > generated["incumbent_wait"]
