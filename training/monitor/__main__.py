@@ -27,7 +27,7 @@ from rich.console import Console
 from extender.policies.base import PolicyError
 from extender.telemetry.verdict import Verdict, VerdictError, read_verdict
 from training.arguments import ArgumentError
-from training.evaluation.periods import evaluate_periods, judged_on
+from training.evaluation.periods import evaluate_periods
 from training.evaluation.report import HEADLINE, Appendix, html_report, terminal_tables, write_whole
 from training.evaluation.runner import rules
 from training.monitor.judging import ALLOCATION, Judged, summary, verdict_of
@@ -79,7 +79,7 @@ def look(request: Request, console: Console) -> Judged:
             [contender],
             baselines,
             whole,
-            f"{request.folder}, {judged_on(whole)}",
+            str(request.folder),
             scheduler=request.scheduler,
             whole=throughout,
             report=lambda done, _total, what: tracker.update(done, what),
@@ -120,7 +120,9 @@ def report(judged: Judged, verdict: Verdict, request: Request, console: Console)
     )
     facts = {
         "Verdict": verdict.reason,
-        "Judged on": judged_on(judged.periods),
+        "Judged on": f"{len(judged.periods)} recorded periods of {request.period:,.0f} s, "
+        f"{sum(each.pods for each in judged.experiences):,} pods as they came, played through from one period to the "
+        f"next, on {len(judged.periods[0].workload.allocatable):,} nodes",
         "Policy": f"{request.policy}, {judged.digest}; it answered for {100 * answered:.0f} % of the pods",
         "Observed against simulated": "nothing is known"
         if beyond is None

@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -62,13 +66,13 @@ class Recorded:
         trained_on = histograms(features_of_workloads([arriving(seed=9), arriving(seed=10)]))
         self.policy.write_bytes(file_of(weights, trained_on))
         self.digest = hashlib.sha256(self.policy.read_bytes()).hexdigest()
-        self.seconds = float(workload.arrival[-1])
+        self.period = round(float(workload.arrival[-1]) / PERIODS)
         policy = OnnxPolicy("policy", self.policy.read_bytes())
         self.begin = MIDNIGHT + 5000.25
         record_run(self.folder, workload, policy, self.digest, self.begin, 0.75)
 
     def judge(self, *arguments: str) -> int:
-        period = f"--period={self.seconds / PERIODS:.0f}"
+        period = f"--period={self.period}"
         return main(
             [
                 *(str(self.folder), f"--policy={self.policy}", "--fallback=best-fit", "--heuristics=first-fit", period),
@@ -180,6 +184,27 @@ def test_what_cannot_be_judged_is_refused_with_the_reason(
 ) -> None:
     assert spreading.judge(*arguments) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_it_goes_on_judging_until_it_is_stopped_whatever_the_log_is_like_meanwhile(
+    spreading: Recorded, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "recorded", tmp_path / "out"
+    arguments = [str(folder), f"--policy={spreading.policy}", "--fallback=best-fit", "--heuristics=", "--follow=0.2"]
+    command = [sys.executable, "-m", "training.monitor", *arguments, f"--period={spreading.period}", "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stderr is not None
+            assert "no verdict, trying again in 0.2 s" in running.stderr.readline()
+            shutil.copytree(spreading.folder, tmp_path / "copy")
+            (tmp_path / "copy").rename(folder)
+            eventually((out / "verdict.json").exists)
+            first = read_verdict(out / "verdict.json")
+            eventually(lambda: read_verdict(out / "verdict.json") != first)
+            running.send_signal(signal.SIGINT)
+            assert running.wait(60) == 130
+        finally:
+            running.kill()
 
 
 def test_the_extender_steps_down_by_the_verdict_and_another_policy_brings_it_up(
