@@ -132,6 +132,19 @@ def test_it_steps_down_says_so_stays_down_over_restarts_and_is_up_again_with_ano
         stands(extender, Standing.OTHER_POLICY)
 
 
+def test_a_candidate_keeps_its_share_of_the_pods_when_the_policy_is_stepped_down_from(room: Room) -> None:
+    put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
+    candidate = room.folder / "candidate.json"
+    (room.folder / "candidate.onnx").write_bytes(policy_file(-2 * np.eye(FEATURES)[1]))
+    candidate.write_text('{"policy": "candidate.onnx", "percent": 100}')
+    with started(room, "--candidate", str(candidate)) as extender:
+        eventually(lambda: extender.ask("GET", "/policy").json()["candidate"] is not None)
+        eventually(lambda: first(extender) == "small")
+        assert extender.count("stowage_stepped_down") == 1
+        candidate.unlink()
+        eventually(lambda: first(extender) == "large")
+
+
 def test_an_operator_brings_it_back_and_verdicts_count_from_then_on(room: Room) -> None:
     put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
     with started(room) as extender:
