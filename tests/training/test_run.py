@@ -150,9 +150,15 @@ def test_a_run_killed_at_any_moment_resumes_to_the_uninterrupted_result(
 
 
 ES_SETTINGS = "algorithm:\n  name: es\n  sigma: 0.1\n"
+FROM_REPLAY = [
+    "algorithm.learning_starts=256",
+    "algorithm.batch_size=32",
+    "algorithm.capacity=1024",
+    "algorithm.gradient_steps=1",
+]
 OTHER_ALGORITHMS = {
-    "dqn": ["algorithm=dqn", "algorithm.learning_starts=256", "algorithm.batch_size=32", "algorithm.capacity=1024"],
-    "sac": ["algorithm=sac", "algorithm.learning_starts=256", "algorithm.batch_size=32", "algorithm.capacity=1024"],
+    "dqn": ["algorithm=dqn", *FROM_REPLAY],
+    "sac": ["algorithm=sac", *FROM_REPLAY],
     "es": ["algorithm=es", "algorithm.pairs=2", "algorithm.held_out_interval=2"],
 }
 
