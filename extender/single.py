@@ -51,15 +51,24 @@ class SingleNode:
         if shares_device(pod):
             tightest, looser = _FUNCTIONS["tightest_device"](node, plain, 0), _FUNCTIONS["is_alternative"]
             devices = [tightest, *(each for each in range(slots) if looser(node, plain, 0, each, tightest))]
-        found = []
-        for device in devices:
-            described, after = array("f", self._zeros), _List([0] * slots)
-            if self._profile is None:
-                _FUNCTIONS["describe"](node, plain, Candidates(0, device), self._tables, after, described)
-            else:
-                _FUNCTIONS["terms"](node, plain, Candidates(0, device), self._tables, self._profile, after, described)
-            found.append((device, described))
-        return found
+        if self._profile is None:
+            return [self._described(node, plain, device) for device in devices]
+        standing = array("f", self._zeros)
+        wasted = _FUNCTIONS["as_it_stands"](node, 0, self._tables, self._profile, standing)
+        return [self._valued(node, plain, device, wasted, standing) for device in devices]
+
+    def _described(self, node: NodeArrays, pod: PodRequest, device: int) -> "tuple[int, array[float]]":
+        described, after = array("f", self._zeros), _List([0] * node.device_free.shape[1])
+        _FUNCTIONS["describe"](node, pod, Candidates(0, device), self._tables, after, described)
+        return device, described
+
+    def _valued(
+        self, node: NodeArrays, pod: PodRequest, device: int, wasted: float, standing: "array[float]"
+    ) -> "tuple[int, array[float]]":
+        described, after = array("f", standing), _List([0] * node.device_free.shape[1])
+        candidate = Candidates(0, device)
+        _FUNCTIONS["with_the_pod"](node, pod, candidate, self._tables, self._profile, wasted, after, described)
+        return device, described
 
 
 def fullness(in_use: list[int], capacity: list[int]) -> int:
