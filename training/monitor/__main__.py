@@ -45,7 +45,7 @@ from training.monitor.request import (
 )
 from training.progress import track
 from training.workloads.distribution import drifts
-from training.workloads.periods import cut
+from training.workloads.periods import cut, stretch
 from training.workloads.recorded import read_population
 from training.workloads.tables import TraceError
 
@@ -60,8 +60,8 @@ def look(request: Request, console: Console) -> Judged:
         PolicyError: the policy file holds no policy, or its policy gave an answer that cannot be used.
     """
     contender, digest = policy_of(request.policy)
-    observed = read_observed(request.folder, digest)
-    population = read_population(request.folder, request.assumed_seconds)
+    observed = read_observed(request.folder, digest).stretched(request.speed)
+    population = stretch(read_population(request.folder, request.assumed_seconds / request.speed), request.speed)
     every = cut(population, request.period, begin=0.0)
     begun = float(observed.arrival[0])
     whole = [period for period in every if period.begin >= begun and period.end <= observed.end][-request.last :]
@@ -92,6 +92,7 @@ def look(request: Request, console: Console) -> Judged:
         request.fallback,
         whole,
         observed.midnight,
+        request.speed,
         [experience(observed, period) for period in whole],
         evaluation,
         drifts(reference, pods) if reference is not None else {},
@@ -169,7 +170,7 @@ def _periods_table(judged: Judged) -> Appendix:
     }
     rows = [
         [
-            datetime.fromtimestamp(judged.midnight + period.begin, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            datetime.fromtimestamp(judged.clock(period), UTC).strftime("%Y-%m-%d %H:%M:%S"),
             f"{seen.pods:,}",
             f"{100 * seen.answered:.0f} %",
             f"{seen.unknown:,}",

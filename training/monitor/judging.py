@@ -38,6 +38,7 @@ class Judged:
         fallback: the rule behind it in the extender.
         periods: those that were played.
         midnight: what their times count from, Unix seconds.
+        speed: how many of their seconds were one of the clock.
         experiences: what became of their pods.
         evaluation: what was simulated.
         drifts: of the pods, by feature; empty where it is not known what the policy was trained on.
@@ -48,9 +49,14 @@ class Judged:
     fallback: str
     periods: Sequence[Period]
     midnight: float
+    speed: float
     experiences: Sequence[Experience]
     evaluation: Evaluation
     drifts: Mapping[str, Drift]
+
+    def clock(self, period: Period) -> float:
+        """When a period began, Unix seconds."""
+        return self.midnight + period.begin / self.speed
 
     @property
     def best(self) -> str:
@@ -177,7 +183,7 @@ def summary(judged: Judged, verdict: Verdict) -> dict[str, Any]:
         },
         "periods": [
             {
-                "begin": judged.midnight + period.begin,
+                "begin": judged.clock(period),
                 "seconds": period.end - period.begin,
                 "pods": seen.pods,
                 "answered": _known(seen.answered),

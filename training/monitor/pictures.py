@@ -71,7 +71,7 @@ def _times(axes: Axes, judged: Judged) -> None:
     count = len(judged.periods)
     shown = np.unique(np.linspace(0, count - 1, min(count, MARKED_AT_MOST)).round().astype(int))
     texts = [
-        datetime.fromtimestamp(judged.midnight + judged.periods[number].begin, UTC).strftime("%d.%m.\n%H:%M")
+        datetime.fromtimestamp(judged.clock(judged.periods[number]), UTC).strftime("%d.%m.\n%H:%M")
         for number in shown.tolist()
     ]
     axes.set_xticks(shown, texts, fontsize=9)

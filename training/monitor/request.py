@@ -30,7 +30,7 @@ HEURISTICS = "kube-scheduler-default,most-allocated,best-fit"
 OUTPUT = Path("runs/monitor")
 VERDICT_FILE, SUMMARY_FILE, REPORT_FILE = "verdict.json", "monitor.json", "report.html"
 REFERENCE_PODS, REFERENCE_NODES, REFERENCE_LOAD = 10_000, 64, 0.9
-POSITIVE = ("period", "last", "assumed_seconds", "valid_seconds", "least_periods")
+POSITIVE = ("period", "last", "speed", "assumed_seconds", "valid_seconds", "least_periods")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Request:
         heuristics: further rules.
         period: seconds.
         last: how many periods are looked at.
+        speed: how many seconds of what was replayed were one of the clock.
         assumed_seconds: the duration of pods that have not ended and announced none.
         scheduler: the rules of the queue.
         bar: when the policy counts as worse.
@@ -61,6 +62,7 @@ class Request:
     heuristics: list[str]
     period: float
     last: int
+    speed: float
     assumed_seconds: float
     scheduler: SchedulerArguments
     bar: Bar
@@ -121,6 +123,12 @@ def argument_parser(description: str = "") -> argparse.ArgumentParser:
         default=0.05,
         metavar="SHARE",
         help="of the fallback's mean wait, by which the policy's has to be longer to be worse (default: %(default)g)",
+    )
+    judged.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        help="of a replay that was recorded (training.replay --speed): its times are stretched by that (default: 1)",
     )
     judged.add_argument(
         "--assumed-seconds",
@@ -198,6 +206,7 @@ def request_of(options: argparse.Namespace) -> Request:
         heuristics,
         options.period,
         options.last,
+        options.speed,
         options.assumed_seconds,
         checked(SchedulerArguments, settings, {key: f"--scheduler {key}" for key in settings}),
         Bar(options.least_periods, options.margin),
@@ -247,7 +256,7 @@ def _reference(options: argparse.Namespace) -> dict[str, FeatureHistogram] | Non
     if options.reference is not None and options.source is not None:
         raise ArgumentError("--reference and --workload exclude each other: give one")
     if options.reference is not None:
-        return histograms(read_observed(options.reference, "").features(-math.inf, math.inf))
+        return histograms(read_observed(options.reference, "").stretched(options.speed).features(-math.inf, math.inf))
     workload = workload_of(options)
     if options.source is None:
         return None

@@ -44,6 +44,7 @@ from training.workloads.tables import LARGEST, TraceError
 LOG_FILE = "decisions.jsonl"
 ASSUMED_SECONDS = 3600.0
 MIDDLE_OF_A_SECOND = 0.5
+AT_ONCE_SECONDS = 1.25  # the second in which a pod was created, and what it may take until somebody is asked
 EXAMPLES = """\
 examples:
   python -m training.workloads.recorded /var/log/stowage
@@ -111,10 +112,11 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
 
 
 def came(asked: DecisionRecord, bound: BoundRecord | None) -> float:
-    """When a pod came, Unix seconds: before the first question about it, and in the second when it was created."""
+    """When a pod came, Unix seconds: when it was asked about or, if it was created before that, in that second."""
     if bound is None or bound.wait < 0:
         return asked.time
-    return min(asked.time, bound.time - bound.wait + MIDDLE_OF_A_SECOND)
+    created = bound.time - bound.wait  # in whole seconds: one that was asked about at once may seem to be this late
+    return asked.time if asked.time < created + AT_ONCE_SECONDS else created + MIDDLE_OF_A_SECOND
 
 
 def held(bound: BoundRecord | None, ended: EndedRecord) -> float:

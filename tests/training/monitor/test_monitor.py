@@ -153,6 +153,22 @@ def test_a_policy_that_packs_is_not_called_worse(tmp_path: Path, workload: Workl
     assert (found.worse, found.worse_since) == (False, None)
 
 
+def test_a_replay_is_judged_in_the_time_of_what_was_replayed(
+    spreading: Recorded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert spreading.judge("--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert spreading.judge("--json", "--speed=10", f"--period={10 * spreading.period}") == 0
+    stretched = json.loads(capsys.readouterr().out)
+    assert [each["begin"] for each in stretched["periods"]] == [each["begin"] for each in found["periods"]]
+    # What is simulated is not ten times as long: kube-scheduler looks at waiting pods after the same seconds.
+    assert stretched["verdict"]["wait_seconds"]["observed"] == pytest.approx(
+        10 * found["verdict"]["wait_seconds"]["observed"]
+    )
+    assert stretched["drift"]["duration"]["level"] == "major"
+    assert stretched["drift"]["cpu"] == found["drift"]["cpu"]
+
+
 def test_drift_from_what_is_named_is_told(
     spreading: Recorded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -167,6 +167,13 @@ def test_the_command_says_why_a_log_cannot_be_read(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
+def test_a_pod_that_was_asked_about_at_once_arrives_then_whatever_second_it_was_created_in(tmp_path):
+    at_once = BoundRecord(MIDNIGHT + 60.95, "uid-p", "a", 0.95)  # asked about at 60.9, created in the second 60
+    asked = line(time=MIDNIGHT + 60.9)
+    population = read(tmp_path, asked, msgspec.json.encode(at_once).decode())
+    assert population.arrival.tolist() == pytest.approx([60.9])
+
+
 def test_a_pod_that_waited_for_room_before_anybody_was_asked_arrives_when_it_was_created(tmp_path):
     waited = BoundRecord(MIDNIGHT + 101.0, "uid-p", "a", 61.0)  # asked about at 60, created in the second 40
     at_once = BoundRecord(MIDNIGHT + 71.0, "uid-q", "a", 1.0)
