@@ -115,6 +115,10 @@ class Reservations:
         """All reservations, oldest first."""
         return list(self._held.values())
 
+    def of(self, namespace: str, pod: str) -> Reservation | None:
+        """What the pod has reserved."""
+        return next((each for each in self._held.values() if (each.namespace, each.pod) == (namespace, pod)), None)
+
     def on(self, node: str) -> Reservation | None:
         """The reservation of the node."""
         holder = self._holder.get(node)

@@ -22,6 +22,7 @@ from extender.placement import PodRequest
 from extender.preemption import PreemptionMode, choose_nodes
 from extender.quantity import QuantityError
 from extender.server.answers import PodIdentity
+from extender.server.explain import Withheld
 from extender.server.guarded import COMPLETE
 from extender.server.health import readiness
 from extender.server.openapi import describe
@@ -227,6 +228,9 @@ class HttpApp:
             request = pod_request(args.pod, self._scorer.resources)
             failed = self._scorer.lacking_devices(pod, request, args.node_names)
             withheld = self._withheld(pod, request, args.node_names)
+            if self._reservations is not None:
+                known = Withheld(time.time(), pod.uid, withheld)
+                self._scorer.explanations.withhold(f"{pod.namespace}/{pod.name}", known)
         except RequestError as error:
             failed, withheld = dict.fromkeys(args.node_names, str(error)), {}
         except QuantityError as error:
@@ -269,7 +273,8 @@ class HttpApp:
         pod = parse_qs(query.decode("ascii", "replace")).get("pod", [""])[0]
         if pod.count("/") != 1:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"pod is {pod!r}: expected GET /explain?pod=NAMESPACE/NAME")
-        shown = self._scorer.explanations.of(pod)
+        kept = self._reservations.of(*pod.split("/")) if self._reservations is not None else None
+        shown = self._scorer.explanations.of(pod, kept)
         if shown is None:
             raise RefusedError(
                 HTTPStatus.NOT_FOUND,

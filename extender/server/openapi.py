@@ -108,17 +108,35 @@ _EXPLAINED_NODE = _all_of(
     rank={"type": "integer", "minimum": 1, "maximum": 10},
     features={"type": "array", "items": _all_of(name=_TEXT, value=_NUMBER, contribution=_NUMBER)},
 )
+_RESERVATION = _all_of(
+    uid=_TEXT,
+    namespace=_TEXT,
+    pod=_TEXT,
+    node=_TEXT,
+    gpus={"type": "integer", "minimum": 1},
+    made=_NUMBER | {"description": "Unix seconds"},
+    until=_NUMBER | {"description": "when the node is believed to be free enough, Unix seconds"},
+    expires=_NUMBER | {"description": "when it lapses at the latest, Unix seconds"},
+)
 _EXPLANATION = _all_of(
     time=_NUMBER | {"description": "Unix seconds"},
     pod=_TEXT | {"description": "NAMESPACE/NAME"},
     uid=_TEXT,
-    rung=_TEXT | {"description": "what gave the answer"},
+    rung=_TEXT | {"description": "what gave the answer; not_asked where there was none yet"},
     told={"type": "boolean", "description": "whether kube-scheduler was told it"},
     policy=_TEXT | {"description": "digest of the policy file, or the rule"},
     candidates={"type": "integer", "minimum": 0},
     nodes={"type": "array", "maxItems": 10, "items": _EXPLAINED_NODE},
     failures={"type": "array", "items": _TEXT, "description": "why policies further up gave no answer"},
     manner=_TEXT | {"nullable": True, "description": "how contributions were found, if there are any"},
+    reservation=_RESERVATION | {"nullable": True, "description": "the node that is kept for the pod"},
+    withheld={
+        "type": "array",
+        "maxItems": 10,
+        "items": _all_of(node=_TEXT, reason=_TEXT),
+        "description": "nodes that are kept for others, when the pod was last filtered",
+    },
+    withheld_nodes={"type": "integer", "minimum": 0, "description": "how many those are"},
 )
 _STEPPED_DOWN = _all_of(
     since=_NUMBER | {"description": "Unix seconds"},
@@ -161,7 +179,7 @@ _STATE = _all_of(
     nodes={"type": "object", "additionalProperties": _all_of(allocatable=_NUMBERS, requested=_NUMBERS)},
     pods={"type": "integer", "minimum": 0},
     assumed={"type": "integer", "minimum": 0},
-    reservations={"type": "array", "items": _OBJECT},
+    reservations={"type": "array", "items": _RESERVATION},
 )
 _ASKED_POD: Document = {
     "name": "pod",

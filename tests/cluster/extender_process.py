@@ -149,6 +149,12 @@ class ExtenderProcess:
         shown: dict[str, Any] = httpx.get(f"{self._url}/policy", timeout=5.0).raise_for_status().json()
         return shown
 
+    def explain(self, pod: str) -> dict[str, Any]:
+        """What is known of a pod of the default namespace."""
+        url = f"{self._url}/explain?pod=default/{pod}"
+        shown: dict[str, Any] = httpx.get(url, timeout=5.0).raise_for_status().json()
+        return shown
+
     def counted(self, name: str) -> list[dict[str, str]]:
         """The labels of a counter's series, those that counted anything."""
         return [labels for labels, value in self.samples(name) if value]

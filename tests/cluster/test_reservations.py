@@ -65,6 +65,9 @@ def test_a_pod_that_needs_a_whole_node_is_not_overtaken(testbed: Testbed, reserv
     assert [each["involvedObject"]["name"] for each in told] == ["patient"]
     assert SOONEST in told[0]["message"]
 
+    kept = reserving.explain("patient")
+    assert (kept["rung"], kept["reservation"]["node"], kept["reservation"]["gpus"]) == ("not_asked", SOONEST, 8)
+
     api.delete(f"{PODS}/on-{SOONEST}")
     wait_for(lambda: node_of(testbed, "patient") == SOONEST, LIMIT_SECONDS, "the patient pod to be bound", 0.2)
     assert node_of(testbed, "small") == ""

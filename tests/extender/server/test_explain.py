@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from extender.cluster.reservations import Reservation
 from extender.policies.contributions import contributions
 from extender.policies.onnx import OnnxPolicy
+from extender.server.explain import Explanations, Withheld, as_text
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import ROOT, ExtenderProcess, serve
 from tests.policy_files import FEATURES, policy_file
@@ -82,3 +84,22 @@ def test_of_any_other_policy_a_feature_counts_by_what_the_score_is_without_it() 
 
     assert found.manner == "occlusion"
     np.testing.assert_allclose(found.parts, (inputs - inputs.mean(axis=0)) * weights, atol=1e-4)
+
+
+def test_a_pod_that_waits_is_told_what_is_kept_for_it_and_from_it() -> None:
+    explanations = Explanations()
+    kept = Reservation("uid", "default", "patient", "whole", gpus=8, made=0.0, until=600.0, expires=3600.0)
+    assert explanations.of("default/patient") is None
+    shown = explanations.of("default/patient", kept)
+    assert shown is not None
+    assert "has reserved whole for its 8 GPUs: believed to be free from 1970-01-01 00:10:00+00:00" in as_text(shown)
+
+    reasons = {f"node-{number}": "kept for default/patient" for number in range(12)}
+    explanations.withhold("default/small", Withheld(5.0, "other", reasons))
+    shown = explanations.of("default/small")
+    assert shown is not None
+    assert (shown["time"], shown["uid"], len(shown["withheld"]), shown["withheld_nodes"]) == (5.0, "other", 10, 12)
+    assert "nodes kept off it when it was last filtered: 12" in as_text(shown)
+
+    explanations.withhold("default/small", Withheld(6.0, "other", {}))
+    assert explanations.of("default/small") is None
