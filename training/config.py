@@ -57,6 +57,10 @@ class TrainingArguments:
     resume: Annotated[str | None, Field(min_length=1, description="folder of an interrupted run, to go on with it")] = (
         None
     )
+    start: Annotated[
+        str | None,
+        Field(min_length=1, description="algorithm=es: policy file of a weighing network that the search begins at"),
+    ] = None
     threads: Annotated[int, Field(ge=1, le=256, description="of torch; part of what makes a run repeatable")] = 2
     held_out_timesteps: Annotated[
         int, Field(ge=1, description="decisions between two looks at episodes that are never learned from")
@@ -265,6 +269,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield "network.fragmentation=false is for network.kind=embedding, trained by ppo, dqn or sac"
     if config.network.kind == "weighing" and config.algorithm.name != "es":
         yield f"network.kind=weighing is searched by algorithm=es, not by {config.algorithm.name}"
+    if config.training.start and (config.algorithm.name != "es" or config.goal != "waiting"):
+        yield "training.start is for algorithm=es with goal=waiting"
     if config.goal == "packing" and config.network.kind != "weighing":
         yield f"goal=packing is for network.kind=weighing (and algorithm=es), not {config.network.kind}"
     if unknown := set(evaluation.baselines) - set(RULES):

@@ -1,13 +1,17 @@
 """The learner that a configuration asks for."""
 
+from pathlib import Path
+
 import torch
 from rich.console import Console
 from torch import nn
 
 from extender.features import feature_count
+from extender.policies.base import PolicyError
+from extender.policies.onnx import load_policy
 from training.algorithms import dqn, es, ppo, sac
 from training.algorithms.learner import Learner
-from training.config import Config
+from training.config import Config, ConfigError
 from training.env import workload_source
 from training.held_out import HeldOut
 from training.networks import score_network
@@ -15,6 +19,7 @@ from training.objectives import QueueingObjective
 from training.packing import Fills, PackingObjective, start
 from training.progress import track
 from training.randomisation import WorkloadSource
+from training.starting import StartError, network_of
 from training.value_network import ValueNetwork
 from training.vecenv import BatchedVecEnv
 from training.workloads.base import Population
@@ -39,8 +44,14 @@ def build_search(
     """Evolution strategies on what the goal asks for."""
     torch.manual_seed(config.seed)
     between, launcher = config.timesteps_between_updates, config.training.launcher
-    if config.network.kind == "embedding":
-        network: nn.Module = score_network(feature_count(len(population.resources)), config.network)
+    if config.training.start:
+        try:
+            network: nn.Module = network_of(load_policy(Path(config.training.start)))
+        except (StartError, PolicyError) as error:
+            raise ConfigError(f"training.start={config.training.start}: {error}") from error
+        console.print(f"beginning at {config.training.start}", highlight=False, soft_wrap=True)
+    elif config.network.kind == "embedding":
+        network = score_network(feature_count(len(population.resources)), config.network)
     else:
         network = ValueNetwork(config.network.degrees, config.network.adapts, config.goal)
     if config.goal == "packing":
@@ -53,5 +64,12 @@ def build_search(
         return es.EvolutionLearner(arguments, network, objective, between, config.seed, launcher=launcher)
     waiting = QueueingObjective(network, population, source, config.env, config.scheduler, arguments.wait_floor_seconds)
     return es.EvolutionLearner(
-        arguments, network, waiting, between, config.seed, waiting.mean_wait_seconds, launcher=launcher
+        arguments,
+        network,
+        waiting,
+        between,
+        config.seed,
+        waiting.mean_wait_seconds,
+        launcher=launcher,
+        keeps_start=bool(config.training.start),
     )

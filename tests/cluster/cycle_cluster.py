@@ -24,16 +24,15 @@ from tests.cluster.replay_cluster import ReplayCluster, run_replay_cluster
 from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
 from training.cycle.records import put_whole
 
-INCUMBENT = "bundled:packing"
+INCUMBENT = "bundled:latency"
 POLL = ("--policy-poll", "0.5")
 SMALL = (
-    *("record.periods=9", "gate.seeds=10", "gate.pods=1000", "gate.margin=0.1"),
-    *("train.training.total_timesteps=320000", "train.env.pods=1000", "train.algorithm.pairs=8"),
+    *("record.periods=9", "gate.seeds=40", "gate.pods=1000", "gate.margin=0.25"),
     *("train.evaluation.pods=1000", "train.evaluation.seeds=2"),
     *("shadow.pods=60", "shadow.limit_seconds=600"),
     *("canary.pods=40", "canary.percent=50", "canary.limit_seconds=600"),
 )  # fmt: skip
-REPLAY = "--namespace default --workload synthetic --nodes 16 --pods 400 --load 0.95 --speed 100 --drain 60000"
+REPLAY = "--namespace default --workload synthetic --nodes 16 --pods 400 --load 1.3 --speed 100 --drain 60000"
 
 
 class CycleCluster(NamedTuple):

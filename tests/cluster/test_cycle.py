@@ -17,11 +17,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 LIMIT_SECONDS = 300.0
 REPLAY = (
-    "--namespace default --workload synthetic --nodes 8 --pods 120 --load 0.8 --speed 60 --drain 60000 "
+    "--namespace default --workload synthetic --nodes 8 --pods 120 --load 0.6 --speed 60 --drain 60000 "
     "--workload-settings longest_seconds=300"
 )
 TINY = (
-    *("record.periods=6", "record.pods_at_least=100", "gate.seeds=2", "gate.pods=100"),
+    *("record.periods=6", "record.pods_at_least=30", "gate.seeds=2", "gate.pods=100"),
     *("gate.margin=100", "gate.floor_seconds=100000"),  # what is tried here are the ways, not the policy
     *("train.training.total_timesteps=800", "train.env.pods=100", "train.algorithm.pairs=2"),
     *("train.algorithm.workers=1", "train.algorithm.held_out_episodes=1"),
@@ -95,7 +95,7 @@ def test_a_cycle_ends_with_another_policy_in_service_whatever_kills_it_and_is_ta
     assert steered.cluster.extender.policy()["digest"] == candidate
     assert steered.cluster.extender.policy()["candidate"] is None
     assert not steered.candidate.exists()
-    assert 80 <= record_of(folder, "record")["figures"]["pods"] <= 120  # those that fit on one node are not asked about
+    assert 30 <= record_of(folder, "record")["figures"]["pods"] <= 120  # those that fit on one node are not asked about
     assert record_of(folder, "record")["figures"]["speed"] == 60.0
     assert record_of(folder, "shadow")["figures"]["shadowed"] >= 10
     assert record_of(folder, "canary")["figures"]["answered"] >= 10

@@ -169,6 +169,7 @@ class EvolutionLearner:
         seed: of all random draws.
         mean_wait_seconds: what a fitness means in seconds of waiting, for those who follow.
         launcher: who plays (`training.launcher`).
+        keeps_start: whether the network that it starts with may be the best; else it is not looked at.
 
     Attributes:
         best: the parameters that did best on the held-out episodes, (D,).
@@ -187,11 +188,12 @@ class EvolutionLearner:
         seed: int,
         mean_wait_seconds: Callable[[float], float] = lambda fitness: np.nan,
         launcher: str = "processes",
+        keeps_start: bool = False,
     ) -> None:
         self.logger = Logger(folder=None, output_formats=[])
         self._arguments, self._objective, self._seed = arguments, objective, seed
         self._network, self._per_generation, self._mean_wait_seconds = network, timesteps, mean_wait_seconds
-        self._launcher = launcher
+        self._launcher, self._keeps_start = launcher, keeps_start
         start = nn.utils.parameters_to_vector(network.parameters()).detach().numpy().copy()
         self.strategy = EvolutionStrategy(start, arguments, seed)
         self.best, self.best_fitness = start, -np.inf
@@ -212,6 +214,8 @@ class EvolutionLearner:
     def train(self, total_timesteps: int, follower: Follower) -> None:
         """Search until so many decisions have been taken in all."""
         with evaluation(self._objective, self._arguments.workers, self._launcher) as evaluate:
+            if self._keeps_start and self.strategy.generation == 0:
+                self._look_for_the_best(evaluate)
             while self.timesteps < total_timesteps:
                 follower.between_updates()
                 self.held_out = None

@@ -5,17 +5,22 @@ else, can be set otherwise by `train.KEY=VALUE`. The policy that comes of it is 
 """
 
 import shutil
+from pathlib import Path
 
 from rich.console import Console
 
+from extender.policies.base import PolicyError
+from extender.policies.onnx import load_policy
 from training import checkpoint
 from training.command_line import checked
 from training.config import Config, ConfigError, register
 from training.cycle import recording
 from training.cycle.fitting import fitted_workload
+from training.cycle.recording import INCUMBENT
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, put_whole
 from training.cycle.settings import Settings
 from training.one_run import POLICY_FILE, carry_out
+from training.starting import StartError, network_of
 from training.workloads.base import NothingFitsError
 from training.workloads.tables import TraceError
 
@@ -25,6 +30,9 @@ CANDIDATE = "candidate.onnx"
 EXPERIMENT = "cycle"
 NODES = 8, 400  # as recorded, but within these: fewer teach nothing, more take long
 LOADS = 0.7, 1.0
+SMALL_STEPS = "algorithm.sigma=0.03", "algorithm.learning_rate=0.01"  # from what is good already
+OF_ANOTHER_KIND = {"algorithm", "experiment", "goal", "network.kind"}
+"""What of the settings may say that another kind of network is trained, so that it cannot begin at the incumbent."""
 
 
 def train(book: Book, settings: Settings, console: Console) -> Found:
@@ -85,8 +93,19 @@ def configuration(book: Book, settings: Settings) -> Config:
     given = {override.partition("=")[0] for override in settings.train}
     if taken := sorted(key for key in given if key.split(".")[0] == "workload" or key == "training.resume"):
         raise GivenError(f"train.{taken[0]}: the cycle trains on what it has fitted; leave it out")
+    if not OF_ANOTHER_KIND & given and begins_at(book.folder / INCUMBENT):
+        usual += [f"training.start={book.folder / INCUMBENT}", *SMALL_STEPS]
     chosen = [each for each in usual if each.partition("=")[0] not in given]
     config = checked([*chosen, *settings.train])
     config.workload = workload
     config.name = book.folder.name
     return config
+
+
+def begins_at(incumbent: Path) -> bool:
+    """Whether the search can begin at the weights of the policy in service."""
+    try:
+        network_of(load_policy(incumbent))
+    except (StartError, PolicyError):
+        return False
+    return True

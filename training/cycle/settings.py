@@ -50,7 +50,7 @@ class GateSettings:
     floor_seconds: Annotated[
         float, Field(ge=0, description="… and a difference in mean wait of so little is none in any case")
     ] = 1.0
-    seeds: Annotated[int, Field(ge=2, description="freshly generated episodes")] = 20
+    seeds: Annotated[int, Field(ge=2, description="freshly generated episodes")] = 40
     pods: Annotated[int, Field(ge=50, description="pods of each of them")] = 2000
     load: Annotated[
         float, Field(ge=0, le=3, description="offered load of these episodes; 0: the recorded one, at least 0.8")

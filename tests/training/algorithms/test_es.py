@@ -32,11 +32,11 @@ class Bowl:
         return -((parameters - WANTED) ** 2).sum(axis=1).astype(np.float64) + 1e6 * np.mean(np.sin(seeds))
 
 
-def learner(objective: Bowl, seed: int = 0, **arguments: float) -> EvolutionLearner:
+def learner(objective: Bowl, seed: int = 0, keeps_start: bool = False, **arguments: float) -> EvolutionLearner:
     network = nn.Linear(3, 1, bias=False)
     nn.init.zeros_(network.weight)
     settings = ESArguments(**({"pairs": 4, "learning_rate": 0.1, "sigma": 0.1} | arguments))
-    return EvolutionLearner(settings, network, objective, 10, seed)
+    return EvolutionLearner(settings, network, objective, 10, seed, keeps_start=keeps_start)
 
 
 def test_ranks_are_centred_and_equals_share_theirs() -> None:
@@ -174,3 +174,11 @@ def test_the_same_seed_searches_the_same_way_and_another_differently() -> None:
     first, same, other = (each.strategy.mean for each in deepcopy(trained))
     np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)
+
+
+def test_a_start_that_nothing_betters_is_kept_where_that_is_asked_for() -> None:
+    for keeps in (False, True):
+        searching = learner(Bowl(), keeps_start=keeps, pairs=1, learning_rate=0.9)
+        searching.strategy = EvolutionStrategy(WANTED, ESArguments(pairs=1, learning_rate=0.9), 0)
+        searching.train(10, Silent())
+        assert np.array_equal(searching.best, WANTED) == keeps
