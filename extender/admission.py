@@ -152,6 +152,11 @@ def selection_of(spec: WatchedPodSpec) -> Constraint:
     return Constraint(required=tuple(selector), any_of=any_of)
 
 
+def names_its_node(selects: Constraint) -> bool:
+    """Whether the pod names the node that it is for, as those of a DaemonSet do."""
+    return any(each.key == NAME_FIELD for group in selects.any_of or () for each in group)
+
+
 def _group_of(term: SelectorTerm) -> tuple[Requirement, ...]:
     expressions = [
         Requirement(given.key, given.operator, tuple(given.values or ())) for given in term.match_expressions or ()

@@ -115,7 +115,9 @@ class Settings(BaseSettings):
         "bookmark a minute",
     )
     scheduler_name: str = Field(
-        default="stowage", description="schedulerName of the pods that we are asked about; only these reserve nodes"
+        default="stowage",
+        description="schedulerName of the pods that we are asked about; only these reserve nodes, and are in the "
+        "decision log where kube-scheduler had no choice and did not ask",
     )
     reserve_after: float = Field(
         default=0.0,

@@ -162,7 +162,7 @@ def soak(given: argparse.Namespace, tools: Path, folder: Path, console: Console)
                 generator,
             ),
             PolicySwaps(given.swap_seconds, policy, lambda name: policy_path(f"bundled:{name}"), extender.url),
-            CandidateTrials(2 * given.swap_seconds, candidate, extender.url),
+            CandidateTrials(given.swap_seconds, candidate, extender.url),
         ]
         restarts = Restarts(control_plane.apiserver, seconds / given.restarts, given.down_seconds)
         client.tell({"backlog": backlog(given.backlog, generator)})

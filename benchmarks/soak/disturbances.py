@@ -240,12 +240,13 @@ class CandidateTrials(Disturbance):
     """Another policy is tried beside the one in service: looking on, answering for half of the pods, broken, gone."""
 
     STEPS = ("0", "50", "broken", "gone")
+    LOOKS = 3  # at what came of a step, before the next: on a busy machine a candidate takes seconds to load
 
     def __init__(self, every_seconds: float, file: Path, url: str) -> None:
         """Nothing happens before `start`.
 
         Args:
-            every_seconds: from one step to the next.
+            every_seconds: from one look to the next.
             file: what the extender finds its candidate by.
             url: of the extender.
         """
@@ -253,11 +254,15 @@ class CandidateTrials(Disturbance):
         self._file = file
         self._url = url
         self._step = 0
+        self._looks = 0
 
     def happen(self) -> None:
-        """Note what came of the last step, and do the next."""
+        """Note what came of the last step, and now and then do the next."""
         tried = httpx.get(f"{self._url}/policy", timeout=10.0).raise_for_status().json()["candidate"]
         self.done[f"candidates seen {tried['stage'] if tried is not None else 'absent'}"] += 1
+        self._looks += 1
+        if self._looks % self.LOOKS != 1:
+            return
         step = self.STEPS[self._step % len(self.STEPS)]
         self._step += 1
         if step == "gone":

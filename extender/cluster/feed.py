@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from extender.admission import ANYWHERE, Constraint, Place, constraint_of, place_of, selection_of
+from extender.admission import ANYWHERE, Constraint, Place, constraint_of, names_its_node, place_of, selection_of
 from extender.cluster.assume import Assumptions
 from extender.cluster.recent import RecentPods
 from extender.cluster.requests import (
@@ -25,8 +25,10 @@ from extender.cluster.requests import (
 )
 from extender.cluster.reservations import Reservations, WaitingPod
 from extender.cluster.state import ClusterState
+from extender.features_digest import class_name
 from extender.placement import IntArray, PodRequest
-from extender.telemetry.outcomes import Outcomes
+from extender.telemetry.decision_records import UnaskedRecord
+from extender.telemetry.outcomes import Outcomes, Unasked
 from extender.wire import Node, ObjectMeta, WatchedPod
 
 REMEMBERED_DELETIONS = 4096  # late events trail a deletion by seconds, and no cluster deletes more in that time
@@ -55,8 +57,8 @@ class PodSeen(NamedTuple):
     """A pod is on a node (`node`, `request`), or takes nothing yet or any more (`node` is empty).
 
     `ended`: it will never take anything again. `created`, `began`: when it was created and when it started to run, Unix
-    seconds, 0.0 where that is not known or not yet. `waiting`: kube-scheduler found no room for it. `selects`: which
-    nodes it may run on, of a pod that is on one.
+    seconds, 0.0 where that is not known or not yet. `waiting`: kube-scheduler found no room for it. `selects`, `named`:
+    which nodes it may run on, and what it is called, of a pod that is on one.
     """
 
     uid: str
@@ -69,6 +71,15 @@ class PodSeen(NamedTuple):
     began: float = 0.0
     waiting: WaitingPod | None = None
     selects: Constraint = ANYWHERE
+    named: "Named | None" = None
+
+
+class Named(NamedTuple):
+    """What a pod is called, and the `schedulerName` that it has."""
+
+    namespace: str
+    name: str
+    scheduler: str
 
 
 class Gone(NamedTuple):
@@ -117,7 +128,8 @@ def seen_pod(pod: WatchedPod, resources: Sequence[str], listed: bool) -> PodSeen
         return PodSeen(uid, "", None, ended, version, listed, waiting=waiting)
     created, began = _unix(pod.metadata.creation_timestamp), _unix(pod.status.start_time)
     request, selects = bound_pod_request(pod, resources), selection_of(pod.spec)
-    return PodSeen(uid, node, request, False, version, listed, created, began, selects=selects)
+    named = Named(pod.metadata.namespace, pod.metadata.name, pod.spec.scheduler_name)
+    return PodSeen(uid, node, request, False, version, listed, created, began, selects=selects, named=named)
 
 
 def _waiting(pod: WatchedPod, uid: str, resources: Sequence[str]) -> WaitingPod | None:
@@ -158,8 +170,20 @@ class ClusterFeed:
         reservations: Reservations | None = None,
         outcomes: Outcomes | None = None,
         recent_pods: RecentPods | None = None,
+        scheduler: str = "",
     ) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            state: what events are applied to.
+            assumptions: of that state.
+            reservations: told of nodes and of pods that wait, if anything is reserved.
+            outcomes: told where pods go and when they leave, if anybody wants to know.
+            recent_pods: told of the pods that come, if typical pods are estimated.
+            scheduler: the `schedulerName` of the pods that kube-scheduler asks about.
+        """
         self._recent_pods = recent_pods
+        self._scheduler = scheduler
         self._state = state
         self._assumptions = assumptions
         self._reservations = reservations
@@ -200,7 +224,7 @@ class ClusterFeed:
             if self._recent_pods is not None:
                 self._recent_pods.pod_seen(event.uid, event.created, event.request, event.selects)
             if self._outcomes is not None:
-                self._outcomes.pod_on(event.uid, event.node, event.created, event.began)
+                self._outcomes.pod_on(event.uid, event.node, event.created, event.began, self._unasked(event))
         elif event.ended:
             self._assumptions.settle(event.uid, None)
             self._state.remove_pod(event.uid)
@@ -214,6 +238,28 @@ class ClusterFeed:
                 self._reservations.pod_waits(event.waiting)
             elif event.node or event.ended:
                 self._reservations.pod_left(event.uid, event.node)
+
+    def _unasked(self, event: PodSeen) -> Unasked | None:
+        """What makes the record of a pod that nobody asked about; None for one that nobody would ask about."""
+        named, request = event.named, event.request
+        if named is None or request is None or named.scheduler != self._scheduler or names_its_node(event.selects):
+            return None
+
+        def record(now: float) -> UnaskedRecord:
+            return UnaskedRecord(
+                time=now,
+                namespace=named.namespace,
+                pod=named.name,
+                uid=event.uid,
+                pod_class=class_name(request),
+                request=request.request.tolist(),
+                gpu_count=request.gpu_count,
+                gpu_milli=request.gpu_milli,
+                priority=request.priority,
+                expected_seconds=request.expected_seconds,
+            )
+
+        return record
 
     def _gone(self, event: Gone) -> None:
         versions = self._versions[event.kind]

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from extender.admission import NAME_FIELD, Constraint, Requirement
+from extender.admission import Constraint, Requirement, names_its_node
 from extender.placement import CPU, PodRequest
 from extender.typical import AT_MOST, COVERAGE, Records, TypicalPodRecord, distance
 
@@ -121,7 +121,7 @@ class RecentPods:
         """
         if uid in self._shapes or (len(self._shapes) == PODS_KEPT and created < self._youngest[0][0]):
             return
-        if any(each.key == NAME_FIELD for group in selects.any_of or () for each in group):
+        if names_its_node(selects):
             return
         self._seen += 1
         entry = (created, self._seen, uid)

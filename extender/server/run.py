@@ -108,7 +108,9 @@ class Extender:
             )
         reservations = self._keeper.reservations if self._keeper is not None else None
         recent_pods = RecentPods() if settings.typical_pods == "recent" else None
-        self._feed = ClusterFeed(self._state, self._assumptions, reservations, outcomes, recent_pods)
+        self._feed = ClusterFeed(
+            self._state, self._assumptions, reservations, outcomes, recent_pods, settings.scheduler_name
+        )
         self._scorer = Scorer(
             self._state,
             self._assumptions,

@@ -54,8 +54,28 @@ class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision",
     tried: bool = False
 
 
+class UnaskedRecord(msgspec.Struct, gc=False, tag_field="kind", tag="unasked"):
+    """A pod is on a node, and nobody had asked about it: kube-scheduler does not where a single node is feasible.
+
+    Attributes:
+        time: when the watch told so, Unix seconds.
+        namespace, pod, uid, pod_class, request, gpu_count, gpu_milli, priority, expected_seconds: as in a decision.
+    """
+
+    time: float
+    namespace: str
+    pod: str
+    uid: str
+    pod_class: str
+    request: list[int]
+    gpu_count: int
+    gpu_milli: int
+    priority: int
+    expected_seconds: float
+
+
 class BoundRecord(msgspec.Struct, gc=False, tag_field="kind", tag="bound"):
-    """A pod that was decided on is on a node.
+    """A pod that was decided on, or that nobody asked about, is on a node.
 
     Attributes:
         time: when the watch told so, Unix seconds.
@@ -71,7 +91,7 @@ class BoundRecord(msgspec.Struct, gc=False, tag_field="kind", tag="bound"):
 
 
 class EndedRecord(msgspec.Struct, gc=False, tag_field="kind", tag="ended"):
-    """A pod that was decided on has ended, or was deleted.
+    """A pod of which there are such records has ended, or was deleted.
 
     Attributes:
         time: when the watch told so, Unix seconds.
@@ -86,4 +106,4 @@ class EndedRecord(msgspec.Struct, gc=False, tag_field="kind", tag="ended"):
     duration: float
 
 
-Record = DecisionRecord | BoundRecord | EndedRecord
+Record = DecisionRecord | UnaskedRecord | BoundRecord | EndedRecord

@@ -135,14 +135,19 @@ class ExtenderProcess:
         Args:
             tried: what a candidate in shadow thought, instead of what was answered.
         """
-        if not self._decision_log.exists():
-            return []
-        records = map(json.loads, self._decision_log.read_text().splitlines())
         return [
             Decision(**{field: record[field] for field in Decision._fields})
-            for record in records
+            for record in self._records()
             if record["kind"] == "decision" and record.get("tried", False) is tried
         ]
+
+    def unasked(self) -> list[str]:
+        """Names of the pods that are in the decision log though nobody was asked about them."""
+        return [record["pod"] for record in self._records() if record["kind"] == "unasked"]
+
+    def _records(self) -> list[dict[str, Any]]:
+        text = self._decision_log.read_text() if self._decision_log.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
 
     def policy(self) -> dict[str, Any]:
         """What is in service, and what is tried."""

@@ -127,6 +127,22 @@ def test_a_choice_for_a_pod_that_is_deleted_is_taken_back(testbed: Testbed, exte
     assert_whole(testbed, extender)
 
 
+def test_a_pod_that_had_no_choice_is_in_the_log_though_nobody_was_asked(
+    testbed: Testbed, extender: ExtenderProcess
+) -> None:
+    asked = testbed.api.create(make_pod("asked", {"cpu": "1"}, scheduler=NOBODY))
+    extender.prioritize(asked, ["general-0", "general-1"])
+    testbed.api.delete(f"{PODS}/asked")
+    forced = make_pod("forced", {"cpu": "1"})
+    forced["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "general-3"}
+    testbed.api.create(forced)
+    wait_for(lambda: extender.unasked() == ["forced"], 30.0, "the pod to be in the decision log", 0.2)
+
+    assert "forced" not in [each.pod for each in extender.decisions()]
+    testbed.api.delete(f"{PODS}/forced")
+    assert_nothing_assumed(extender)
+
+
 def test_deleted_nodes_are_forgotten_and_come_back(testbed: Testbed, extender: ExtenderProcess) -> None:
     api = testbed.api
     replay = Replay(api, arrivals(80, 8.0, np.random.default_rng(SEED + 3)))

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import msgspec
 
-from extender.telemetry.decision_records import DecisionRecord, Record
+from extender.telemetry.decision_records import Record
 from training.cycle.records import CycleError
-from training.workloads.recorded import files_of, read_records
+from training.workloads.recorded import Came, files_of, read_records
 
 TRIES = 5
 
 
 def snapshot(path: Path, begin: float, end: float) -> list[Record]:
-    """The decisions of a time, and all that is known of the pods that were decided on then.
+    """What came and was decided in a time, and all that is known of these pods.
 
     Args:
         path: of the log.
@@ -35,11 +35,11 @@ def snapshot(path: Path, begin: float, end: float) -> list[Record]:
             break
     else:
         raise CycleError(f"{path}: the log was rotated {TRIES} times while it was read; set --decision-log-file-bytes")
-    decided = {record.uid for record in records if isinstance(record, DecisionRecord) and begin <= record.time < end}
+    come = {record.uid for record in records if isinstance(record, Came) and begin <= record.time < end}
     return [
         record
         for record in records
-        if record.uid in decided and (begin <= record.time < end or not isinstance(record, DecisionRecord))
+        if record.uid in come and (begin <= record.time < end or not isinstance(record, Came))
     ]
 
 

@@ -27,7 +27,7 @@ from training.replay.api import ClusterError, connect
 from training.workloads import csv_trace, kubectl
 from training.workloads.base import Population, Workload
 from training.workloads.periods import Period, cut, select, stretch
-from training.workloads.recorded import LOG_FILE, read_population
+from training.workloads.recorded import LOG_FILE, read_population, tells_of_pod
 from training.workloads.tables import TraceError
 
 STEP = "record"
@@ -103,10 +103,10 @@ def record(book: Book, settings: Settings, say: Say) -> Found:
     except TraceError as error:
         raise GivenError(f"decision_log={log}: {error}") from error
     lines = b"".join(msgspec.json.encode(each) + b"\n" for each in records)
-    decided = {each.uid for each in records if isinstance(each, DecisionRecord)}
-    if len(decided) < settings.record.pods_at_least:
+    pods = {each.uid for each in records if tells_of_pod(each)}
+    if len(pods) < settings.record.pods_at_least:
         raise GivenError(
-            f"{log}: {len(decided)} pods were decided on in the time that is recorded, at least "
+            f"{log}: {len(pods)} pods came in the time that is recorded, at least "
             f"record.pods_at_least={settings.record.pods_at_least} are wanted: record for longer, or set another number"
         )
     put_whole(folder / LOG_FILE, lines)

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from extender.decision import Rung
-from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, UnaskedRecord
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.base import BoolArray, FloatArray, IntArray
 from training.workloads.distribution import features_of, relative_gaps
 from training.workloads.periods import Period
-from training.workloads.recorded import LOG_FILE, came, read_records
+from training.workloads.recorded import LOG_FILE, Came, came, read_records
 from training.workloads.tables import TraceError
 
 
@@ -99,7 +99,7 @@ def read_observed(folder: Path, policy: str) -> Observed:
     Raises:
         TraceError: there is no log, no decision in it, or a line is no record.
     """
-    first: dict[str, DecisionRecord] = {}
+    first: dict[str, Came] = {}
     answered: set[str] = set()
     bound: dict[str, BoundRecord] = {}
     ended: dict[str, EndedRecord] = {}
@@ -115,6 +115,8 @@ def read_observed(folder: Path, policy: str) -> Observed:
             first.setdefault(uid, record)
             if record.rung == Rung.POLICY and record.policy == policy:
                 answered.add(uid)
+        elif isinstance(record, UnaskedRecord):
+            first.setdefault(record.uid, record)
         elif isinstance(record, BoundRecord):
             bound.setdefault(record.uid, record)
         else:

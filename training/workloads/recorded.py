@@ -13,7 +13,8 @@ was written for audits, so much of a workload is not in it:
 - **Where a pod may run.** Selectors, affinity and taints are not recorded: every node admits every pod.
 - **Resources** beside CPU, memory and GPU have no names in the log and are left out.
 - **Containers.** A pod is taken for one container where scores count requests that are missing.
-- **Pods that never reached the extender**, since a single node was feasible or none: kube-scheduler does not ask then.
+- **Pods for which a single node was feasible** are there from their binding on, as kube-scheduler does not ask then;
+  those that nobody asked about and that were never placed are not.
 
 A pod that was asked about several times, because it could not be placed or bound, arrives with the first question;
 one for which there was no room at first, so that nobody was asked, when it was created, which the news of its binding
@@ -33,7 +34,7 @@ import numpy as np
 
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.telemetry.decision_log import rotated
-from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, Record
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, Record, UnaskedRecord
 from training.workloads import csv_trace, kubectl
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
@@ -41,6 +42,8 @@ from training.workloads.base import BASE_RESOURCES, Population
 from training.workloads.kubernetes_objects import read_bytes
 from training.workloads.tables import LARGEST, TraceError
 
+Came = DecisionRecord | UnaskedRecord
+"""The records that say what a pod wants."""
 LOG_FILE = "decisions.jsonl"
 ASSUMED_SECONDS = 3600.0
 MIDDLE_OF_A_SECOND = 0.5
@@ -66,15 +69,15 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
         TraceError: a file is missing, or a line is no decision; the message names file, line and field.
     """
     path = folder / LOG_FILE
-    first: dict[str, DecisionRecord] = {}
+    first: dict[str, Came] = {}
     bound: dict[str, BoundRecord] = {}
     ran: dict[str, float] = {}
     torn = 0
     for record in read_records(path):
         if record is None:
             torn += 1
-        elif isinstance(record, DecisionRecord):
-            if not record.tried:
+        elif isinstance(record, Came):
+            if tells_of_pod(record):
                 first.setdefault(record.uid or f"{record.namespace}/{record.pod}", record)
         elif isinstance(record, BoundRecord):
             bound[record.uid] = record
@@ -111,7 +114,12 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
     return count_unplaceable(population, path)
 
 
-def came(asked: DecisionRecord, bound: BoundRecord | None) -> float:
+def tells_of_pod(record: Record) -> bool:
+    """Whether the record says that a pod came, and what it wants; a candidate's opinion in shadow does not."""
+    return isinstance(record, Came) and not (isinstance(record, DecisionRecord) and record.tried)
+
+
+def came(asked: Came, bound: BoundRecord | None) -> float:
     """When a pod came, Unix seconds: when it was asked about or, if it was created before that, in that second."""
     if bound is None or bound.wait < 0:
         return asked.time
@@ -177,7 +185,7 @@ def _read_file(path: Path) -> Iterator[Record | None]:
 
 def _problem(record: Record) -> str:
     """What makes a record impossible, empty where nothing does."""
-    if not isinstance(record, DecisionRecord):
+    if not isinstance(record, Came):
         return "" if math.isfinite(record.time) else f"time: {record.time} where Unix seconds were expected"
     if len(record.request) < len(BASE_RESOURCES):
         return f"request: {record.request} where an amount of each of {', '.join(BASE_RESOURCES)} was expected"
@@ -232,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seconds": float(population.arrival[-1] - population.arrival[0]),
         "mean_duration": round(float(population.duration.mean()), 3),
         "records": Counter(type(record).__struct_config__.tag for record in records),
-        "classes": Counter(record.pod_class for record in decisions),
+        "classes": Counter(record.pod_class for record in records if tells_of_pod(record)),
         "rungs": Counter(record.rung for record in decisions),
         "policies": Counter(record.policy for record in decisions),
         "tried": Counter(record.policy for record in every if record.tried),

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from extender.telemetry.decision_log import DecisionLog
-from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, UnaskedRecord
 from tests.training.workloads.test_kubectl import node
 from training.workloads.base import Population
 from training.workloads.recorded import LOG_FILE, main, read_population
@@ -180,3 +180,15 @@ def test_a_pod_that_waited_for_room_before_anybody_was_asked_arrives_when_it_was
     others = [msgspec.json.encode(each).decode() for each in (waited, at_once)]
     population = read(tmp_path, line(), line(uid="uid-q", time=MIDNIGHT + 70.2), *others)
     assert population.arrival.tolist() == [pytest.approx(40.5), pytest.approx(70.2)]
+
+
+def test_a_pod_that_nobody_asked_about_came_too(tmp_path):
+    when = MIDNIGHT + 90.0
+    unasked = UnaskedRecord(when, "default", "q", "uid-q", "gpu-1", [2000, GIB, 1000], 1, 1000, 5, 0.0)
+    records = [unasked, BoundRecord(when, "uid-q", "a", 20.0), EndedRecord(when + 40.0, "uid-q", "a", 40.0)]
+    population = read(tmp_path, line(), *(msgspec.json.encode(each).decode() for each in records))
+
+    assert len(population.shape) == 2
+    assert population.arrival.tolist() == [60.0, 70.5]
+    assert population.duration.tolist() == [600.0, 40.0]
+    assert population.priority.tolist() == [1000, 5]
