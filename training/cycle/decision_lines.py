@@ -4,6 +4,7 @@
 to ask every second for a day.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,9 @@ class Follower:
 
     def __init__(self, path: Path, begin: float) -> None:
         self._path, self._begin = path, begin
-        self._read: dict[int, int] = {}  # bytes of each file that have been read, by inode
+        # Bytes of each file that have been read, and the digest of its first line, by inode: the file that begins the
+        # log anew often gets the inode of the one that rotation has just removed.
+        self._read: dict[int, tuple[int, bytes]] = {}
 
     def read(self) -> Iterator[Record]:
         """The records since the last time, the oldest first; lines that are torn, or not whole yet, are left out."""
@@ -63,11 +66,18 @@ class Follower:
             except FileNotFoundError:
                 continue
             with os.fdopen(descriptor, "rb") as content:
-                inode = os.fstat(descriptor).st_ino
-                content.seek(self._read.get(inode, 0))
+                about = os.fstat(descriptor)
+                first = content.readline()
+                if not first.endswith(b"\n"):
+                    continue
+                head = hashlib.sha256(first).digest()
+                offset, known = self._read.get(about.st_ino, (0, head))
+                if known != head or about.st_size < offset:
+                    offset = 0
+                content.seek(offset)
                 text = content.read()
             whole = text.rfind(b"\n") + 1
-            self._read[inode] = self._read.get(inode, 0) + whole
+            self._read[about.st_ino] = offset + whole, head
             for line in text[:whole].splitlines():
                 try:
                     record: Record = msgspec.json.decode(line, type=Record)

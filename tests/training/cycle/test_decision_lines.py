@@ -49,6 +49,29 @@ def test_a_follower_gives_every_record_once_over_rotations(tmp_path: Path) -> No
     assert seen == [f"uid-{number}" for number in range(40)]
 
 
+def test_a_new_file_with_the_inode_of_one_that_was_removed_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    write(path, *(record(uid=f"old-{number}") for number in range(3)))
+    inode, follower = path.stat().st_ino, Follower(path, 0.0)
+    assert len(uids(list(follower.read()))) == 3
+    for new in (["a"], ["b", "c", "d", "e"]):  # shorter than what was read, and longer
+        write(path, *(record(uid=uid) for uid in new))
+        assert path.stat().st_ino == inode
+        assert uids(list(follower.read())) == new
+        assert list(follower.read()) == []
+
+
+def test_a_follower_loses_nothing_where_few_rotated_files_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    log = DecisionLog(path, 60.0, lambda outcome, count: None, file_bytes=2048, files=2)
+    follower, seen = Follower(path, 0.0), []
+    for number in range(100):
+        log.append(record(uid=f"uid-{number}", time=MIDNIGHT + number))
+        log._write([log._waiting.popleft() for _ in range(len(log._waiting))])
+        seen += uids(list(follower.read()))
+    assert seen == [f"uid-{number}" for number in range(100)]
+
+
 def test_a_line_that_is_not_whole_yet_is_given_when_it_is(tmp_path: Path) -> None:
     path = tmp_path / "decisions.jsonl"
     line = msgspec.json.encode(record()) + b"\n"
