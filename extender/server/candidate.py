@@ -32,7 +32,7 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         percent: of the pods that it answers for.
     """
 
-    policy: str
+    policy: Annotated[str, msgspec.Meta(pattern=r"^[^\x00]+$")]
     percent: Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 

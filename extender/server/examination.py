@@ -32,7 +32,7 @@ def look(path: Path | None) -> Seen | None:
     """What is there; None if nothing is, or it cannot be seen."""
     try:
         status = path.stat() if path is not None else None
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return None if status is None else Seen(status.st_mtime_ns, status.st_ino, status.st_size)
 

@@ -77,14 +77,17 @@ class OutcomeWatch:
         """Look at the file again and again, until cancelled."""
         while True:
             await asyncio.sleep(poll_seconds)
-            self._take(*await asyncio.to_thread(_read, self._path))
+            try:
+                self._take(*await asyncio.to_thread(_read, self._path))
+            except Exception:  # a mistake of ours must not end the watch
+                log.exception("the verdict in %s was not taken in, because of an error in the extender", self._path)
 
     def begin(self) -> None:
         """Look at the file before the first pod is asked about; an old verdict stands until another one is written."""
         self._take(*_read(self._path))
         verdict = self._verdict
-        if self._standing is Standing.EXPIRED and verdict is not None and verdict.worse_since is not None:
-            self._step_down_if_due(verdict, verdict.written - verdict.worse_since)
+        if self._standing is Standing.EXPIRED and verdict is not None:
+            self._step_down_if_due(verdict, self._said_worse_for(verdict))
 
     def resume(self) -> None:
         """Put the policy back that was stepped down from; what verdicts said until now no longer counts.
@@ -142,9 +145,15 @@ class OutcomeWatch:
 
     def _worse_seconds(self) -> float:
         verdict = self._verdict
-        if self._standing is not Standing.WORSE or verdict is None or verdict.worse_since is None:
+        if self._standing is not Standing.WORSE or verdict is None:
             return 0.0
-        return max(0.0, self._clock() - max(verdict.worse_since, self._resumed))
+        return self._said_worse_for(verdict)
+
+    def _said_worse_for(self, verdict: Verdict) -> float:
+        """Up to the last verdict, as none has said so since: a single one says so for no time at all."""
+        if verdict.worse_since is None:
+            return 0.0
+        return max(0.0, verdict.written - max(verdict.worse_since, self._resumed))
 
     def _age(self) -> float:
         return self._clock() - self._verdict.written if self._verdict is not None else float("nan")

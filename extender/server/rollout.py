@@ -63,7 +63,7 @@ def steers(mode: str, canary_percent: float) -> Callable[[str], bool]:
     """
     if mode != "canary":
         return lambda uid: mode == "active"
-    return among(canary_percent)
+    return among(canary_percent, "mode")
 
 
 class Rollout:
@@ -117,10 +117,16 @@ class Rollout:
     async def watch(self, poll_seconds: float) -> None:
         """Look at the file, and at that of the candidate, again and again, until cancelled."""
         while self._path is not None or self._candidate is not None:
-            if self._candidate is not None:
-                await self._candidate.review(self._served.policy)
+            for review in (self._review_candidate, self.review):
+                try:
+                    await review()
+                except Exception:  # a mistake of ours must not end the watch
+                    log.exception("policy files were not looked at, because of an error in the extender")
             await asyncio.sleep(poll_seconds)
-            await self.review()
+
+    async def _review_candidate(self) -> None:
+        if self._candidate is not None:
+            await self._candidate.review(self._served.policy)
 
     async def review(self) -> None:
         """Take another file into service, if there is one and it can be served."""
@@ -140,6 +146,7 @@ class Rollout:
             self._report(Swap.REFUSED, self._served)
             return
         if served.digest == self._served.digest:
+            self._refusal = ""  # what was refused is no longer there
             return
         self._agreement = agreement
         self._put_in_service(served, ladder, Swap.SERVED)

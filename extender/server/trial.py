@@ -39,10 +39,10 @@ QUESTIONS_AT_MOST = 16  # that wait; each has a copy of the nodes, 1 MB for 5,00
 log = logging.getLogger(__name__)
 
 
-def among(percent: float) -> Callable[[str], bool]:
-    """Whether a pod is among so many percent of all, by its uid."""
-    limit = round(percent * HUNDREDTHS / 100)
-    return lambda uid: zlib.crc32(uid.encode()) % HUNDREDTHS < limit
+def among(percent: float, draw: str) -> Callable[[str], bool]:
+    """Whether a pod is among so many percent of all, by its uid; another draw draws others."""
+    limit, begun = round(percent * HUNDREDTHS / 100), zlib.crc32(draw.encode())
+    return lambda uid: zlib.crc32(uid.encode(), begun) % HUNDREDTHS < limit
 
 
 class Change(StrEnum):
@@ -155,7 +155,7 @@ class Trial:
         self.withdrawn = ""
         self._limits = limits
         self._ways = ways
-        self._answers = among(percent)
+        self._answers = among(percent, "candidate")
         self._worker = Worker("candidate")
         self._breaker = Breaker(limits.failures, math.inf, time.monotonic)
         self._step = Step(Rung.POLICY, rater_of(served.policy, self._worker), self._breaker)

@@ -120,17 +120,20 @@ def verdict_of(judged: Judged, bar: Bar, now: float, valid_seconds: float, previ
         now: Unix seconds.
         valid_seconds: how long it counts.
         previous: the verdict before; where it said "worse" of the same policy and counted until now, this one goes on
-            from there.
+            from there, also where there is too little to tell.
     """
-    worse, reason = is_worse(judged.against(judged.fallback), bar)
+    against = judged.against(judged.fallback)
+    worse, reason = is_worse(against, bar)
+    goes_on = (
+        previous is not None
+        and (previous.policy, previous.fallback) == (judged.digest, judged.fallback)
+        and previous.worse_since is not None
+        and now <= previous.valid_until
+    )
+    if goes_on and against.pairs < bar.least_periods:  # a log that begins anew speaks for nobody
+        worse, reason = True, f"{reason}; the verdict before said that it is worse"
     since = None
     if worse:
-        goes_on = (
-            previous is not None
-            and (previous.policy, previous.fallback) == (judged.digest, judged.fallback)
-            and previous.worse_since is not None
-            and now <= previous.valid_until
-        )
         since = previous.worse_since if goes_on and previous is not None else now
     best = judged.best
     regret = judged.against(best)

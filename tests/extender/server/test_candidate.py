@@ -114,6 +114,7 @@ REFUSED = [  # the file, the policy that it names, and what is said of them
     (b'{"policy": "candidate.onnx", "perc', SMALL, 'expected {"policy": FILE'),
     (b'{"policy": "candidate.onnx", "percent": 101}', SMALL, "<= 100"),
     (b'{"policy": "candidate.onnx", "percent": 1, "from": 2}', SMALL, "unknown field `from`"),
+    (b'{"policy": "a\\u0000b", "percent": 0}', SMALL, "matching regex"),
     (b'{"policy": "absent.onnx", "percent": 1}', SMALL, "absent.onnx: cannot be read"),
     (b'{"policy": "bundled:absent", "percent": 1}', SMALL, "no such policy"),
     (b'{"policy": "candidate.onnx", "percent": 1}', b"no graph", "not a graph in an ONNX file"),

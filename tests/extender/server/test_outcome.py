@@ -1,6 +1,7 @@
 """An extender that is told how its policy did, and steps down from it."""
 
 import hashlib
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -143,6 +144,16 @@ def test_a_candidate_keeps_its_share_of_the_pods_when_the_policy_is_stepped_down
         assert extender.count("stowage_stepped_down") == 1
         candidate.unlink()
         eventually(lambda: first(extender) == "large")
+
+
+def test_one_verdict_is_not_enough_however_long_it_stands(room: Room) -> None:
+    written = time.time() - 2 * AFTER
+    alone = verdict_of(SMALL, worse=True, worse_since=written, written=written, valid_until=written + 1e6)
+    put_verdict(room.verdict, alone)
+    with started(room) as extender:
+        stands(extender, Standing.WORSE)
+        assert extender.count("stowage_outcome_worse_seconds") == 0
+        assert first(extender) == "small"
 
 
 def test_an_operator_brings_it_back_and_verdicts_count_from_then_on(room: Room) -> None:

@@ -108,6 +108,17 @@ def test_a_file_that_cannot_be_served_changes_nothing_and_says_why(
     assert extender.ask("GET", "/policy").json()["last_refusal"] == ""
 
 
+def test_a_refusal_is_forgotten_when_the_file_in_service_is_back(extender: ExtenderProcess, path: Path) -> None:
+    in_service = path.read_bytes()
+    put(path, b"torn")
+    eventually(lambda: extender.ask("GET", "/policy").json()["last_refusal"] != "")
+
+    put(path, in_service)
+
+    eventually(lambda: extender.ask("GET", "/policy").json()["last_refusal"] == "")
+    assert extender.count("stowage_policy_swaps_total", result="served") == 0
+
+
 def test_a_file_that_takes_too_long_is_refused(tmp_path: Path, path: Path) -> None:
     arguments = ("--policy-poll", "0.05", "--deadline", "5")
     with serve(cluster_list(*NODES), tmp_path, *arguments, policy=str(path)) as extender:

@@ -52,11 +52,12 @@ def trial_of(
 def test_a_canary_answers_for_its_share_of_the_pods_and_the_policy_in_service_for_the_others() -> None:
     given = bench()
     trial = trial_of(given, HEURISTICS["most-allocated"], 25.0)
-    given.ask(PodIdentity("default", "first", next(f"u{n}" for n in range(99) if not among(25.0)(f"u{n}"))), request(9))
+    drawn = among(25.0, "candidate")
+    given.ask(PodIdentity("default", "first", next(f"u{n}" for n in range(99) if not drawn(f"u{n}"))), request(9))
 
     best = {pod.uid: given.ask(pod, request(10))[0] for pod in PODS}
 
-    chosen = [pod.uid for pod in PODS if among(25.0)(pod.uid)]
+    chosen = [pod.uid for pod in PODS if drawn(pod.uid)]
     assert 0 < len(chosen) < len(PODS)
     assert trial.tally.answered == len(chosen)
     assert {given.scorer.explanations.of(f"default/{pod.name}")["policy"] for pod in PODS} == {"candidate", "digest"}  # type: ignore[index]

@@ -126,8 +126,8 @@ def test_a_verdict_goes_on_from_the_one_before_as_long_as_that_counts(
 ) -> None:
     path = tmp_path / "verdict.json"
 
-    def judged() -> float:
-        assert spreading.judge("--verdict", str(path)) == 0
+    def judged(*arguments: str) -> float:
+        assert spreading.judge("--verdict", str(path), *arguments) == 0
         found = read_verdict(path)
         assert found is not None
         assert found.worse_since is not None
@@ -135,6 +135,7 @@ def test_a_verdict_goes_on_from_the_one_before_as_long_as_that_counts(
 
     first = judged()
     assert judged() == first
+    assert judged("--least-periods", "99") == first  # too few to say anything else
     known = read_verdict(path)
     assert known is not None
     path.write_bytes(msgspec.json.encode(msgspec.structs.replace(known, valid_until=time.time() - 1)))
@@ -240,6 +241,9 @@ def test_the_extender_steps_down_by_the_verdict_and_another_policy_brings_it_up(
         assert first() == "large"  # it spreads
         assert spreading.judge("--verdict", str(outcome)) == 0
         eventually(lambda: extender.count("stowage_outcome_standing", standing="worse") == 1)
+        assert extender.count("stowage_stepped_down") == 0  # by one verdict
+        time.sleep(1.0)
+        assert spreading.judge("--verdict", str(outcome)) == 0
         eventually(lambda: extender.count("stowage_stepped_down") == 1)
         assert first() == "small"
         shown = extender.ask("GET", "/policy").json()
