@@ -1,21 +1,63 @@
 """The steps `activate` and `rollback`: the policy file is replaced by the candidate, or by what was there before.
 
 Both are one replacement of a file, which the extender takes over while it serves. They can be interrupted anywhere:
-`activate` keeps the policy before in the cycle's folder and notes what it is about to do before it does it, so that
-`rollback` knows at any time what to put back.
+`activate` keeps the policy before in the cycle's folder and tells in `activated.json` what it is about to do before it
+does it. That file stays whatever step is repeated, until `rollback` has put back what it tells of.
 """
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from training.cycle.recording import INCUMBENT, required
-from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Verdict, digest, put_whole
+from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Verdict, digest, put_whole, write_json
 from training.cycle.retraining import CANDIDATE
 from training.cycle.serving import Extender, Say, refuse_what_was_taken_back, withdraw
 from training.cycle.settings import Settings
 
 ACTIVATE = "activate"
-BEFORE = "before.onnx"
+ACTIVATED = "activated.json"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What was put in the place of what.
+
+    Attributes:
+        target: the policy file.
+        before: digest of what it was.
+        candidate: digest of what was put there.
+        earlier: the activation in the same cycle that put there what it was; None if there was none.
+    """
+
+    target: str
+    before: str
+    candidate: str
+    earlier: "Activation | None" = None
+
+    @classmethod
+    def of(cls, book: Book) -> Self | None:
+        """The one that stands in a cycle; raises GivenError where its file is none."""
+        path = book.folder / ACTIVATED
+        if not path.is_file():
+            return None
+        try:
+            return cls._read(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, KeyError) as error:
+            raise GivenError(
+                f"{path} does not tell what was activated ({error}): put the policy before back by hand, it is one of "
+                f"{book.folder}/before-*.onnx"
+            ) from error
+
+    @classmethod
+    def _read(cls, content: dict[str, Any]) -> Self:
+        earlier = content["earlier"]
+        return cls(**content | {"earlier": None if earlier is None else cls._read(earlier)})
+
+    def kept(self, book: Book) -> Path:
+        """Where the cycle keeps the policy before."""
+        return book.folder / f"before-{self.before[:16]}.onnx"
 
 
 class RefusedError(CycleError):
@@ -43,8 +85,10 @@ def activate(book: Book, settings: Settings, say: Say) -> Found:
     old_refusal = str(extender.policy().get("last_refusal") or "") if here != now else ""
     with book.steering():
         refuse_what_was_taken_back(book)
-        put_whole(book.folder / BEFORE, incumbent.read_bytes())
-        book.note(ACTIVATE, file=str(target), before=before, candidate=now)
+        activation = _begun(book, str(target), before, now, in_place=here == now)
+        if activation.before == before:
+            put_whole(activation.kept(book), incumbent.read_bytes())
+        write_json(book.folder / ACTIVATED, asdict(activation))
         if here != now:
             put_whole(target, candidate.read_bytes())
     say(f"activate: {target} is the candidate; waiting for the extender to take it over")
@@ -67,6 +111,15 @@ def activate(book: Book, settings: Settings, say: Say) -> Found:
     )
 
 
+def _begun(book: Book, target: str, before: str, candidate: str, *, in_place: bool) -> Activation:
+    """The activation that begins, or that goes on where it has begun before."""
+    standing = Activation.of(book)
+    same = standing is not None and (standing.target, standing.candidate) == (target, candidate)
+    if standing is not None and same and (in_place or standing.before == before):
+        return standing
+    return Activation(target, before, candidate, standing)
+
+
 def rollback(book: Book, settings: Settings, say: Say, *, force: bool = False) -> Found:
     """Do the step rollback: no candidate is tried any more, and the policy file is what it was before.
 
@@ -84,6 +137,7 @@ def rollback(book: Book, settings: Settings, say: Say, *, force: bool = False) -
         tried, put_back, made = _take_back(book, settings, say, force=force)
     if settings.extender is not None:
         Extender(settings).until(lambda said: _is_back(said, made.get("policy")), "to be back at the policy before")
+    (book.folder / ACTIVATED).unlink(missing_ok=True)
     done = [
         text for text, true in (("the candidate is withdrawn", tried), ("the policy before is back", put_back)) if true
     ]
@@ -94,21 +148,19 @@ def _take_back(book: Book, settings: Settings, say: Say, *, force: bool) -> tupl
     """Whether a candidate was withdrawn, whether a policy was put back, and the digest of that."""
     book.note(ROLLBACK)
     tried = withdraw(settings, book)
-    record, note = book.read(ACTIVATE), book.begun(ACTIVATE)
+    activation = Activation.of(book)
     put_back = False
     made: dict[str, str] = {}
-    if (book.folder / BEFORE).is_file() and (record is not None or note is not None):
-        target = Path(note["file"] if note is not None else record.figures["file"] if record is not None else "")
-        before = digest(book.folder / BEFORE)
+    if activation is not None:
+        target, before = Path(activation.target), activation.before
         here = digest(target) if target.is_file() else ""
-        ours = {before, "", digest(book.folder / CANDIDATE)}
-        if here not in ours and not force:
+        if here not in {before, "", activation.candidate} and not force:
             raise GivenError(
                 f"{target} is not the policy that this cycle activated ({here[:12]}): somebody has replaced it since; "
                 "put the policy before back all the same with --force"
             )
         if here != before:
-            put_whole(target, (book.folder / BEFORE).read_bytes())
+            put_whole(target, activation.kept(book).read_bytes())
             put_back = True
         made = {"policy": before}
         say(f"rollback: {target} is the policy before ({before[:12]})")

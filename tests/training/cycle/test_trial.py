@@ -1,5 +1,6 @@
 """Shadow, canary, activation and rollback beside a real extender that is asked as kube-scheduler asks."""
 
+import itertools
 import json
 import math
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,9 +20,9 @@ from extender.telemetry.decision_records import BoundRecord
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import ExtenderProcess, exchange, serve
 from tests.training.workloads.test_recorded import MIDNIGHT, record
-from training.cycle import activation, trial
+from training.cycle import activation, steps, trial
 from training.cycle.recording import INCUMBENT
-from training.cycle.records import Book, CycleError, GivenError, Verdict, digest, put_whole
+from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, put_whole, write_json
 from training.cycle.retraining import CANDIDATE
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings
 from training.cycle.trial import Course, compare_waits, longer_waits
@@ -32,6 +34,12 @@ INCUMBENT_POLICY, CANDIDATE_POLICY = (policy_path(f"bundled:{name}").read_bytes(
 
 def silent(text: str) -> None:
     """Say nothing."""
+
+
+def come_to(step: str, book: Book, settings: Settings) -> None:
+    """Let the steps before one be done."""
+    for before in steps.STEPS[: steps.NAMES.index(step)]:
+        book.close(before.name, steps.given_to(before, book, settings), Found(Verdict.DONE, "done"))
 
 
 @contextmanager
@@ -156,6 +164,56 @@ def test_a_policy_file_that_somebody_has_replaced_is_not_overwritten(trying: tup
         activation.rollback(book, settings, silent)
     assert "the policy before is back" in activation.rollback(book, settings, silent, force=True).said
     assert digest(target) == digest(book.folder / INCUMBENT)
+
+
+def test_a_rollback_takes_back_what_was_activated_before_an_earlier_step_was_repeated(
+    trying: tuple[Book, Settings],
+) -> None:
+    book, settings = trying
+    come_to(activation.ACTIVATE, book, settings)
+    assert steps.do(activation.ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
+    with pytest.raises(GivenError):
+        steps.do("record", book, replace(settings, decision_log="nowhere", nodes="nowhere"), QUIET, silent)
+    put_whole(book.folder / CANDIDATE, b"of another training")
+    assert "the policy before is back" in steps.take_back(book, settings, silent, force=False).said
+    assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
+
+
+def test_a_forced_rollback_after_an_activation_that_was_refused_puts_the_policy_before_back(
+    trying: tuple[Book, Settings],
+) -> None:
+    book, settings = trying
+    come_to(activation.ACTIVATE, book, settings)
+    assert steps.do(activation.ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
+    put_whole(Path(settings.policy_file), policy_path("bundled:packing").read_bytes() + b"\x00")
+    for _ in range(2):
+        with pytest.raises(GivenError, match="somebody has replaced it since"):
+            steps.do(activation.ACTIVATE, book, settings, QUIET, silent)
+    assert "the policy before is back" in steps.take_back(book, settings, silent, force=True).said
+    assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
+
+
+def test_an_activation_that_is_killed_before_any_of_its_writes_is_taken_back(
+    trying: tuple[Book, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, settings = trying
+    come_to(activation.ACTIVATE, book, settings)
+    for killed_at in range(1, 4):
+        writes = itertools.count(1)
+
+        def until_killed(path: Path, content: Any, at: int = killed_at, writes: Iterator[int] = writes) -> None:
+            if next(writes) == at:
+                raise KeyboardInterrupt
+            write_json(path, content) if isinstance(content, dict) else put_whole(path, content)
+
+        monkeypatch.setattr(activation, "put_whole", until_killed)
+        monkeypatch.setattr(activation, "write_json", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            steps.do(activation.ACTIVATE, book, settings, QUIET, silent)
+        monkeypatch.undo()
+        assert steps.take_back(book, settings, silent, force=False).verdict is Verdict.DONE
+        assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
+        (book.folder / "rollback.json").unlink()
 
 
 def test_an_extender_that_is_not_there_is_named(tmp_path: Path) -> None:
