@@ -54,8 +54,12 @@ class Recorded:
 
     @property
     def learned_from(self) -> Population:
-        """The pods of the periods that may be learned from."""
-        return select(self.population, [(period.begin, period.end) for period in self.fitted])
+        """The pods that came outside the periods that are held back."""
+        bounds = [self.fitted[0].begin]  # periods in which no pod came are in neither list: that, too, is learned from
+        for period in self.held:
+            bounds += [period.begin, period.end]
+        bounds.append(max(self.fitted[-1].end, bounds[-1]))
+        return select(self.population, [span for span in zip(bounds[::2], bounds[1::2], strict=True) if span[0] < span[1]])
 
     @property
     def load(self) -> float:

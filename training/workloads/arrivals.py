@@ -9,6 +9,7 @@ makes it (openb's 230 pods a day are 2 % of the load of 32 nodes once durations 
 becomes shorter than the pods run, the hours no longer show in what is running.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -22,9 +23,11 @@ FloatArray = NDArray[np.float64]
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 86400.0
 BUSY_SHARE = 0.25  # of the arrivals of an ordinary day; a day with fewer, before the first with more, is no record
-DAYS_AT_LEAST = 2  # fewer complete days cannot be put together in another order
+DAYS_AT_LEAST = 2  # fewer complete days cannot be put together in another order, and tell no rhythm of the day
 PARTS_OF_SHORT_RECORD = 8
 ORDINARY_GAPS = 0.99  # the few longest gaps are interruptions of the record, such as a trace's sparse first weeks
+
+COVERED_AT_LEAST = 900.0  # seconds of an hour of the day, for its rate to be told from what came in them
 
 
 class ArrivalProcess(StrEnum):
@@ -69,11 +72,43 @@ def rhythm_of(arrival: FloatArray) -> Rhythm:
     Args:
         arrival: (P,) float64 seconds since a midnight, in any order.
     """
+    return Rhythm(_by_hour(arrival), _variation(np.diff(np.sort(arrival))))
+
+
+def rhythm_within(arrival: FloatArray, spans: Sequence[tuple[float, float]]) -> Rhythm:
+    """The rhythm of arrivals of which only those within some spans of time are known.
+
+    The hours are rates: what came in an hour of the day over how long that hour was covered. Those that were hardly
+    covered are taken to be between the nearest that were.
+
+    Args:
+        arrival: (P,) float64 seconds since a midnight, in any order.
+        spans: begin and end of each, seconds; they do not overlap, and all pods that came then are in `arrival`.
+    """
+    ordered = np.sort(arrival)
+    parts = [ordered[np.searchsorted(ordered, begin) : np.searchsorted(ordered, end)] for begin, end in spans]
+    covered = np.zeros(24)
+    for begin, end in spans:
+        hours = np.arange(np.floor(begin / HOUR_SECONDS), np.ceil(end / HOUR_SECONDS))
+        seconds = np.minimum(end, (hours + 1) * HOUR_SECONDS) - np.maximum(begin, hours * HOUR_SECONDS)
+        covered += np.bincount(hours.astype(np.int64) % 24, weights=seconds, minlength=24)
+    [known] = np.nonzero(covered >= min(COVERED_AT_LEAST, covered.max()))
+    rate = _by_hour(np.concatenate(parts))[known] * HOUR_SECONDS / covered[known]
+    weights = np.interp(np.arange(24.0), known, rate, period=24.0)
+    return Rhythm(weights, _variation(np.concatenate([np.diff(part) for part in parts])))
+
+
+def _by_hour(arrival: FloatArray) -> FloatArray:
+    """How many came in each hour of the day; (24,)."""
     hours = (arrival // HOUR_SECONDS).astype(np.int64) % 24
-    gaps = np.sort(np.diff(np.sort(arrival)))
-    busy = gaps[: int(ORDINARY_GAPS * len(gaps))]
+    return np.bincount(hours, minlength=24).astype(np.float64)
+
+
+def _variation(gaps: FloatArray) -> float:
+    """The squared coefficient of variation of ordinary gaps."""
+    busy = np.sort(gaps)[: int(ORDINARY_GAPS * len(gaps))]
     variation = float(busy.var() / busy.mean() ** 2) if busy.any() else 1.0
-    return Rhythm(np.bincount(hours, minlength=24).astype(np.float64), variation or 1.0)
+    return variation or 1.0
 
 
 def arrival_pattern(

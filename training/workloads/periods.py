@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from extender.placement import IntArray
-from training.workloads.arrivals import FloatArray
+from training.workloads.arrivals import FloatArray, rhythm_within
 from training.workloads.assembly import NodePrices
 from training.workloads.base import Population, Workload, typical_pods
 from training.workloads.recorded import read_population
@@ -118,8 +118,10 @@ def cut(population: Population, seconds: float, *, begin: float | None = None) -
     ]
 
 
-def select(population: Population, periods: list[tuple[float, float]]) -> Population:
-    """The part of a population whose pods came within these times, each from its first moment on and before its second.
+def select(population: Population, spans: list[tuple[float, float]]) -> Population:
+    """The part of a population whose pods came within these spans, each from its first moment on and before its second.
+
+    Its rhythm is that of these spans.
 
     Raises:
         ValueError: the population has no arrivals, or no pod came then.
@@ -127,29 +129,30 @@ def select(population: Population, periods: list[tuple[float, float]]) -> Popula
     if population.arrival is None:
         raise ValueError(f"{population.name}: periods need to know when pods came")
     kept = np.zeros(len(population.arrival), np.bool_)
-    for begin, end in periods:
+    for begin, end in spans:
         kept |= (population.arrival >= begin) & (population.arrival < end)
     if not kept.any():
-        raise ValueError(f"{population.name}: no pod came within the {len(periods)} periods")
+        raise ValueError(f"{population.name}: no pod came within the {len(spans)} spans")
     return replace(
         population,
-        name=f"{population.name}; {int(kept.sum())} pods of {len(periods)} periods",
+        name=f"{population.name}; {int(kept.sum())} pods of {len(spans)} spans",
         shape=population.shape[kept],
         duration=population.duration[kept],
         priority=population.priority[kept],
         arrival=population.arrival[kept],
         expected=population.expected[kept],
+        rhythm=rhythm_within(population.arrival, spans),
     )
 
 
 def stretch(population: Population, factor: float) -> Population:
     """The population with all times `factor` times as long: of what was replayed faster than it happened."""
-    return replace(
-        population,
-        duration=population.duration * factor,
-        arrival=None if population.arrival is None else population.arrival * factor,
-        expected=population.expected * factor,
-    )
+    longer = replace(population, duration=population.duration * factor, expected=population.expected * factor)
+    if population.arrival is None:
+        return longer
+    arrival = population.arrival * factor
+    span = float(arrival.min()), float(np.nextafter(arrival.max(), np.inf))
+    return replace(longer, arrival=arrival, rhythm=rhythm_within(arrival, [span]))
 
 
 def _period(population: Population, order: IntArray, arrival: FloatArray, begin: float, end: float) -> Period:

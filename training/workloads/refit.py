@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import ks_2samp, norm
 
 from extender.placement import CPU, MEMORY, BoolArray, IntArray
-from training.workloads.arrivals import DAY_SECONDS, ArrivalProcess, FloatArray
+from training.workloads.arrivals import DAY_SECONDS, DAYS_AT_LEAST, ArrivalProcess, FloatArray
 from training.workloads.base import Population
 from training.workloads.generated import GIB, DurationLaw, GeneratorArguments, generate_population
 
@@ -190,12 +190,12 @@ def _nodes(population: Population) -> dict[str, object]:
 
 
 def _rhythm(population: Population) -> tuple[ArrivalProcess, dict[str, object]]:
-    """How pods arrive: by the hours of the day where there is a whole day and they matter, in bursts, or at random."""
+    """How pods arrive: by the hours of the day where there are whole days and they matter, in bursts, or at random."""
     assert population.arrival is not None
     variation = float(np.clip(population.rhythm.gap_variation, SOME, 1000))
     weights = population.rhythm.hour_weights
     span = float(population.arrival.max() - population.arrival.min())
-    if span >= DAY_SECONDS and weights.sum() > 0:
+    if span >= DAYS_AT_LEAST * DAY_SECONDS and weights.sum() > 0:
         turn = np.exp(2j * np.pi * (np.arange(24) + 0.5) / 24.0)
         wave = complex(2.0 * (weights / weights.sum() * turn).sum())
         swing = min(abs(wave), 0.99)

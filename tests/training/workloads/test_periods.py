@@ -11,11 +11,13 @@ from training.workloads.base import Population
 from training.workloads.periods import cut, read_periods, select, stretch
 from training.workloads.synthetic import generate_population
 
+HOUR = 3600.0
+
 
 def came(*arrivals: float, duration: float = 10.0) -> Population:
     """Pods of the built-in generator that came then."""
     known = generate_population(np.random.default_rng(0))
-    few = {name: getattr(known, name)[: len(arrivals)] for name in ("shape", "priority", "expected")}
+    few = {name: np.resize(getattr(known, name), len(arrivals)) for name in ("shape", "priority", "expected")}
     return replace(known, **few, arrival=np.array(arrivals), duration=np.full(len(arrivals), duration))
 
 
@@ -82,6 +84,19 @@ def test_a_replay_at_speed_is_stretched_to_the_time_that_it_stands_for() -> None
     stretched = stretch(came(1.0, 2.0, duration=3.0), 100.0)
     assert stretched.arrival.tolist() == [100.0, 200.0]
     assert stretched.duration.tolist() == [300.0, 300.0]
+
+
+def test_the_rhythm_of_a_selection_is_that_of_its_spans_by_how_long_they_cover_each_hour() -> None:
+    often = np.arange(8 * HOUR, 12 * HOUR, 6.0)  # in what is not selected
+    population = came(*np.arange(0.0, 32 * HOUR, 60.0), *often)
+    found = select(population, [(0.0, 8 * HOUR), (12 * HOUR, 24 * HOUR + 10.0), (25 * HOUR, 32 * HOUR)])
+    assert found.rhythm.hour_weights == pytest.approx(np.full(24, 60.0), rel=0.02)
+    assert found.rhythm.gap_variation == pytest.approx(1.0)  # that of gaps that are all alike
+
+
+def test_the_hours_of_a_replay_at_speed_are_those_that_it_stands_for() -> None:
+    stretched = stretch(came(*np.arange(0.0, 0.5 * HOUR, 0.6)), 100.0)
+    assert stretched.rhythm.hour_weights == pytest.approx(np.full(24, 60.0), rel=0.02)
 
 
 def test_a_recorded_folder_is_read(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from training.workloads.arrivals import ArrivalProcess
 from training.workloads.base import Population
 from training.workloads.generated import GeneratorArguments, generate_population
+from training.workloads.periods import select
 from training.workloads.refit import Refit, refit
 from training.workloads.synthetic import generate_population as openb_like
 
@@ -76,9 +77,9 @@ def test_the_heavier_tail_gives_the_law() -> None:
     assert (fitted.duration_law, fitted.duration_sigma) == ("lognormal", pytest.approx(1.2, rel=0.1))
 
 
-def test_a_day_with_busy_hours_is_diurnal_and_part_of_a_day_says_nothing_of_it(usual: Population) -> None:
+def test_days_with_busy_hours_are_diurnal_and_part_of_a_day_says_nothing_of_it(usual: Population) -> None:
     generator = np.random.default_rng(0)
-    hours = np.arange(48)
+    hours = np.arange(72)
     weights = 1.0 + 0.6 * np.cos(2 * np.pi * (hours + 0.5 - 9.0) / 24.0)
     hour = generator.choice(hours, size=len(usual.shape), p=weights / weights.sum())
     arrival = np.sort(hour * HOUR + generator.random(len(hour)) * HOUR)
@@ -88,6 +89,12 @@ def test_a_day_with_busy_hours_is_diurnal_and_part_of_a_day_says_nothing_of_it(u
     assert daily.generator.busiest_hour == pytest.approx(9.0, abs=1.0)
     assert daily.generator.day_contrast == pytest.approx(4.0, rel=0.3)
     assert refit(usual).process is ArrivalProcess.POISSON
+
+
+@pytest.mark.parametrize("hours", [30, 60])
+def test_hours_that_were_recorded_more_often_are_not_busier(usual: Population, hours: int) -> None:
+    even = recorded(usual, hours * HOUR)
+    assert refit(select(even, [(0.0, 17 * HOUR), (23 * HOUR, hours * HOUR)])).process is ArrivalProcess.POISSON
 
 
 def test_bursts_are_bursts(usual: Population) -> None:
