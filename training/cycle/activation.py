@@ -95,11 +95,14 @@ def activate(book: Book, settings: Settings, say: Say) -> Found:
     try:
         answer = extender.until(lambda said: _serves(said, now, old_refusal), "to take the candidate into service")
     except RefusedError as error:
-        put_whole(target, incumbent.read_bytes())
+        _leave(book, activation)
         withdraw(settings, book)
         return Found(
             Verdict.REFUSED, f"the extender refuses it, and the policy before is back: {error}", {"file": str(target)}
         )
+    except CycleError as error:
+        _leave(book, activation)
+        raise CycleError(f"{error}; {target} is the policy before again") from error
     withdraw(settings, book)
     figures = {
         "file": str(target),
@@ -118,6 +121,20 @@ def _begun(book: Book, target: str, before: str, candidate: str, *, in_place: bo
     if standing is not None and same and (in_place or standing.before == before):
         return standing
     return Activation(target, before, candidate, standing)
+
+
+def _leave(book: Book, activation: Activation) -> None:
+    """Put the policy before back where the extender does not take the candidate; what a rollback does stays."""
+    with book.steering():
+        if book.taken_back():
+            return
+        target = Path(activation.target)
+        if target.is_file() and digest(target) == activation.candidate:
+            put_whole(target, activation.kept(book).read_bytes())
+        if activation.earlier is not None:
+            write_json(book.folder / ACTIVATED, asdict(activation.earlier))
+        else:
+            (book.folder / ACTIVATED).unlink(missing_ok=True)
 
 
 def rollback(book: Book, settings: Settings, say: Say, *, force: bool = False) -> Found:

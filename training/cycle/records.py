@@ -199,6 +199,11 @@ def put_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)  # the new name outlasts a power failure only when this is written too
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def digest(path: Path) -> str:

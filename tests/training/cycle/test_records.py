@@ -1,5 +1,6 @@
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -53,6 +54,19 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert (tmp_path / "policy").read_bytes() == b"new"
     assert os.stat(tmp_path / "policy").st_ino != inode
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+
+
+def test_a_file_that_was_put_and_its_name_are_written_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, list[str]]] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), os.listdir(tmp_path)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    put_whole(tmp_path / "policy", b"new")
+    assert synced == [(False, [".policy.partial"]), (True, ["policy"])]
 
 
 def test_two_commands_do_not_work_on_a_cycle_and_one_that_was_killed_keeps_nobody_off(tmp_path: Path) -> None:

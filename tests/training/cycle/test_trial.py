@@ -166,6 +166,27 @@ def test_a_policy_file_that_somebody_has_replaced_is_not_overwritten(trying: tup
     assert digest(target) == digest(book.folder / INCUMBENT)
 
 
+def test_what_the_extender_does_not_take_into_service_in_time_is_not_left_in_its_place(
+    trying: tuple[Book, Settings],
+) -> None:
+    book, settings = trying
+    elsewhere = Path(settings.policy_file).with_name("elsewhere.onnx")  # the extender does not look at it
+    put_whole(elsewhere, INCUMBENT_POLICY)
+    hasty = replace(settings, policy_file=str(elsewhere), patience_seconds=1.0)
+    for _ in range(2):
+        with pytest.raises(CycleError, match="is the policy before again"):
+            activation.activate(book, hasty, silent)
+        assert elsewhere.read_bytes() == INCUMBENT_POLICY
+
+    assert activation.activate(book, settings, silent).verdict is Verdict.DONE
+    put_whole(book.folder / INCUMBENT, CANDIDATE_POLICY)
+    put_whole(book.folder / CANDIDATE, b"no policy")
+    assert activation.activate(book, settings, silent).verdict is Verdict.REFUSED
+    assert Path(settings.policy_file).read_bytes() == CANDIDATE_POLICY
+    assert "the policy before is back" in activation.rollback(book, settings, silent).said
+    assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY  # as it was before the cycle's first
+
+
 def test_a_rollback_takes_back_what_was_activated_before_an_earlier_step_was_repeated(
     trying: tuple[Book, Settings],
 ) -> None:
