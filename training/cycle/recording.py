@@ -59,7 +59,9 @@ class Recorded:
         for period in self.held:
             bounds += [period.begin, period.end]
         bounds.append(max(self.fitted[-1].end, bounds[-1]))
-        return select(self.population, [span for span in zip(bounds[::2], bounds[1::2], strict=True) if span[0] < span[1]])
+        return select(
+            self.population, [span for span in zip(bounds[::2], bounds[1::2], strict=True) if span[0] < span[1]]
+        )
 
     @property
     def load(self) -> float:
