@@ -85,7 +85,7 @@ def look(request: Request, console: Console) -> Judged:
             report=lambda done, _total, what: tracker.update(done, what),
         )
     reference = request.reference if request.reference is not None else trained_on(contender)
-    pods = observed.features(whole[0].begin, whole[-1].end)
+    seen = whole[0].begin, whole[-1].end
     return Judged(
         contender.name,
         digest,
@@ -95,7 +95,7 @@ def look(request: Request, console: Console) -> Judged:
         request.speed,
         [experience(observed, period) for period in whole],
         evaluation,
-        drifts(reference, pods) if reference is not None else {},
+        drifts(reference, observed.features(*seen), observed.durations(*seen)) if reference is not None else {},
     )
 
 

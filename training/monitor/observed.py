@@ -16,7 +16,7 @@ from extender.decision import Rung
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, UnaskedRecord
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.base import BoolArray, FloatArray, IntArray
-from training.workloads.distribution import features_of, relative_gaps
+from training.workloads.distribution import Durations, features_of, relative_gaps
 from training.workloads.periods import Period
 from training.workloads.recorded import LOG_FILE, Came, came, read_records
 from training.workloads.tables import TraceError
@@ -61,13 +61,18 @@ class Observed:
         return within
 
     def features(self, begin: float, end: float) -> dict[str, FloatArray]:
-        """What `workloads.distribution` compares, of the pods that came then; durations of those that have ended."""
+        """What `workloads.distribution` compares, of the pods that came then, but their durations."""
         here = self.came_within(begin, end)
-        ran = (self.left - self.started)[here]
         return features_of(self.request[here], self.gpu_count[here], self.gpu_milli[here], self.priority[here]) | {
-            "duration": ran[~np.isnan(ran)],
             "interarrival": relative_gaps(self.arrival[here]),
         }
+
+    def durations(self, begin: float, end: float) -> Durations:
+        """How long the pods that came then have run, those that were seen to start."""
+        here = self.came_within(begin, end) & ~np.isnan(self.started)
+        ended = ~np.isnan(self.left[here])
+        until = np.where(ended, self.left[here], self.end)
+        return Durations(np.maximum(until - self.started[here], 0.0), ended)
 
 
 @dataclass(frozen=True)

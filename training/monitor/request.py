@@ -256,7 +256,9 @@ def _reference(options: argparse.Namespace) -> dict[str, FeatureHistogram] | Non
     if options.reference is not None and options.source is not None:
         raise ArgumentError("--reference and --workload exclude each other: give one")
     if options.reference is not None:
-        return histograms(read_observed(options.reference, "").stretched(options.speed).features(-math.inf, math.inf))
+        observed = read_observed(options.reference, "").stretched(options.speed)
+        durations = observed.durations(-math.inf, math.inf).whole()
+        return histograms(observed.features(-math.inf, math.inf) | {"duration": durations})
     workload = workload_of(options)
     if options.source is None:
         return None

@@ -12,6 +12,10 @@ of the bins, and of chance where pods are few: without any drift it is about (1/
 with one degree of freedom less than there are bins (Yurdakul, "Statistical Properties of Population Stability Index",
 2018), which says how much of an index chance alone explains (`Drift.chance`). That is for independent pods; pods that
 come in batches are fewer than they look.
+
+Durations are known of pods that have ended, and those are the short ones. Of the others it is known how long they have
+run; both together give the distribution, by Kaplan's and Meier's estimate ("Nonparametric Estimation from Incomplete
+Observations", 1958), as far as pods were seen to run (`Durations`). What is longer is one bin on both sides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +23,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import CensoredData, chi2, ecdf
 
 from extender.placement import CPU, MEMORY, WHOLE_DEVICE_MILLI
 from extender.policies.onnx import FeatureHistogram
-from training.workloads.base import FloatArray, IntArray, Workload
+from training.workloads.base import BoolArray, FloatArray, IntArray, Workload
 
 MODERATE, MAJOR = 0.1, 0.25
 CHANCE = 0.99  # the quantile of what chance alone makes of an index
 BINS = 10  # of equal shares, besides the values that are frequent by themselves
+RUNNING_AT_LEAST = 10  # pods that ran longer than a bound where others were cut off, for what is below it to be told
+ENDED_AT_LEAST = 20  # of fewer durations nothing is said
 ATOM = 0.05  # a value that so many pods have is a bin of its own
 FEATURES = ("cpu", "memory", "gpus", "gpu_part", "priority", "duration", "interarrival")
 """CPU in milli, memory in bytes, devices, thousandths of each device (pods with GPUs only), priority, seconds, and the
@@ -64,6 +70,31 @@ class Drift(NamedTuple):
         if self.index < max(MODERATE, self.chance):
             return Level.NONE
         return Level.MAJOR if self.index >= MAJOR else Level.MODERATE
+
+
+class Durations(NamedTuple):
+    """How long pods have run.
+
+    Attributes:
+        seconds: (P,) until they ended, or until now.
+        ended: (P,) whether they have ended.
+    """
+
+    seconds: FloatArray
+    ended: BoolArray
+
+    def longer(self, seconds: FloatArray) -> FloatArray:
+        """The share of pods that run longer than each of these times; one at the least."""
+        return ecdf(CensoredData.right_censored(self.seconds, ~self.ended)).sf.evaluate(seconds)
+
+    def whole(self) -> FloatArray:
+        """As many durations as there are pods, ascending; what nobody has run yet is the largest number."""
+        if not self.ended.any():
+            return np.empty(0)
+        times = np.unique(self.seconds[self.ended])
+        over = 1.0 - self.longer(times)
+        place = np.searchsorted(over, (np.arange(len(self.seconds)) + 0.5) / len(self.seconds))
+        return np.append(times, np.finfo(np.float64).max)[place]
 
 
 def features_of(
@@ -155,19 +186,74 @@ def drift(reference: FeatureHistogram, values: FloatArray) -> Drift:
         (0.0, 'major')
     """
     counts = _counts(np.array(reference.edges), values)
-    shares = np.array(reference.shares)
-    used = (counts > 0) | (shares > 0)
-    here = np.maximum(counts[used], 0.5) / len(values)
-    there = np.maximum(shares[used], 0.5 / reference.pods)
-    index = float(np.sum((here - there) * np.log(here / there)))
+    return _drift(counts / len(values), np.array(reference.shares), len(values), reference.pods)
+
+
+def _drift(here: FloatArray, there: FloatArray, pods: float, reference_pods: int) -> Drift:
+    """The index of the shares of the bins, and what chance makes of so many pods."""
+    used = (here > 0) | (there > 0)
+    one = np.maximum(here[used], 0.5 / pods)
+    other = np.maximum(there[used], 0.5 / reference_pods)
+    index = float(np.sum((one - other) * np.log(one / other)))
     free = max(int(used.sum()) - 1, 1)
-    return Drift(index, float(chi2.ppf(CHANCE, free) * (1 / len(values) + 1 / reference.pods)), len(values))
+    return Drift(index, float(chi2.ppf(CHANCE, free) * (1 / pods + 1 / reference_pods)), round(pods))
 
 
-def drifts(reference: Mapping[str, FeatureHistogram], features: Mapping[str, FloatArray]) -> dict[str, Drift]:
-    """The drift of every feature that both sides have, in the order of `FEATURES`."""
-    known = {name: features.get(name, np.empty(0)) for name in FEATURES if name in reference}
-    return {name: drift(reference[name], values) for name, values in known.items() if len(values)}
+def duration_drift(reference: FeatureHistogram, durations: Durations) -> Drift:
+    """How far durations are from the reference of which some are not over yet.
+
+    Bounds of bins that too few pods were seen to reach are left out, so that the last bin is all that is longer. Pods
+    that were cut off count for less than one: for as many as would tell the shares of the bins as exactly (Greenwood's
+    variance, "The Errors of Sampling of the Survivorship Tables", 1926).
+
+    Args:
+        reference: what was trained on.
+        durations: of one pod at the least.
+    """
+    seconds, ended = durations
+    edges = np.array(reference.edges)
+    beyond = (seconds > edges[:, None]).sum(axis=1)
+    cut_off = (~ended & (seconds <= edges[:, None])).any(axis=1)
+    told = edges[(beyond >= RUNNING_AT_LEAST) | ~cut_off]
+    pods = _worth(durations, told)
+    if not len(told) or ended.sum() < ENDED_AT_LEAST:
+        pods = 1.0
+    shares = np.array(reference.shares)
+    there = np.append(shares[: len(told)], shares[len(told) :].sum())
+    here = -np.diff(np.concatenate([[1.0], durations.longer(told) if len(told) else [], [0.0]]))
+    return _drift(here, there, pods, reference.pods)._replace(pods=len(seconds))
+
+
+def _worth(durations: Durations, bounds: FloatArray) -> float:
+    """How many pods that have ended would tell the share below each of these bounds as exactly; at least 1."""
+    seconds, ended = durations
+    times, number = np.unique(seconds[ended], return_counts=True)
+    at_risk = len(seconds) - np.searchsorted(np.sort(seconds), times)
+    left = at_risk - number
+    terms = np.divide(number, at_risk * left, out=np.zeros(len(times)), where=left > 0)
+    summed = np.append(0.0, np.cumsum(terms))[np.searchsorted(times, bounds, side="right")]
+    longer = durations.longer(bounds) if len(bounds) else np.empty(0)
+    known = (longer > 0) & (longer < 1)
+    worth = (1.0 - longer[known]) / (longer[known] * summed[known])
+    return float(np.clip(worth.min(initial=len(seconds)), 1.0, len(seconds)))
+
+
+def drifts(
+    reference: Mapping[str, FeatureHistogram],
+    features: Mapping[str, FloatArray],
+    durations: Durations | None = None,
+) -> dict[str, Drift]:
+    """The drift of every feature that both sides have, in the order of `FEATURES`.
+
+    Args:
+        reference: what was trained on.
+        features: of the pods that are looked at.
+        durations: the same pods', where some have not ended.
+    """
+    found = {name: drift(reference[name], features[name]) for name in reference if len(features.get(name, ()))}
+    if durations is not None and "duration" in reference and len(durations.seconds):
+        found["duration"] = duration_drift(reference["duration"], durations)
+    return {name: found[name] for name in FEATURES if name in found}
 
 
 def _counts(edges: FloatArray, values: FloatArray) -> FloatArray:

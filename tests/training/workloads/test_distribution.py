@@ -7,15 +7,18 @@ from tests.training.small_workloads import openb_like
 from training.workloads.distribution import (
     FEATURES,
     MAJOR,
+    Durations,
     Level,
     drift,
     drifts,
+    duration_drift,
     features_of_workloads,
     histogram,
     histograms,
     relative_gaps,
 )
 
+HOUR = 3600.0
 GENERATOR = np.random.default_rng(7)
 NORMAL = GENERATOR.normal(size=20_000)
 
@@ -71,6 +74,34 @@ def test_an_index_is_a_number_of_0_or_more_whatever_is_compared(known: list[floa
     found = drift(histogram(np.array(known)), np.array(seen))
     assert np.isfinite(found.index)
     assert found.index >= 0.0
+
+
+def watched(count: int, stretched: float, window: float = 6.0 * HOUR) -> Durations:
+    """Pods that came at any time of a window, and what has been seen of them when it ends."""
+    run = stretched * HOUR * GENERATOR.lognormal(0.0, 1.5, size=count)
+    seen = window * GENERATOR.random(count)
+    return Durations(np.minimum(run, seen), run <= seen)
+
+
+def test_pods_that_have_not_ended_are_no_drift_of_durations() -> None:
+    known = histogram(HOUR * GENERATOR.lognormal(0.0, 1.5, size=4000))
+    like = watched(2000, 1.0)
+    assert drift(known, like.seconds[like.ended]).index > 0.5
+    assert duration_drift(known, like).level is Level.NONE
+    assert duration_drift(known, watched(2000, 3.0)).level is Level.MAJOR
+    assert duration_drift(known, watched(2000, 0.3)).level is Level.MAJOR
+    for few in (watched(60, 3.0), watched(2000, 1000.0, 60.0), Durations(np.full(500, 9.0), np.zeros(500, np.bool_))):
+        assert duration_drift(known, few).level is Level.TOO_FEW
+    logged = histogram(watched(4000, 1.0).whole())
+    assert duration_drift(logged, like).level is Level.NONE
+    assert duration_drift(logged, watched(2000, 3.0)).level is Level.MAJOR
+
+
+def test_durations_that_are_all_over_are_compared_as_any_feature() -> None:
+    known, seen = histogram(np.exp(NORMAL)), np.exp(NORMAL[:500] + 0.4)
+    plain, found = drift(known, seen), duration_drift(known, Durations(seen, np.ones(500, np.bool_)))
+    assert (found.pods, found.level) == (plain.pods, plain.level)
+    assert (found.index, found.chance) == pytest.approx((plain.index, plain.chance))
 
 
 def test_gaps_know_no_scale() -> None:
