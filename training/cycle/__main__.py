@@ -85,9 +85,11 @@ def carry_out(options: argparse.Namespace, console: Console) -> int:
         given = [parse_setting(text) for text in options.settings]
     except argparse.ArgumentTypeError as error:
         raise ArgumentError(str(error)) from error
+    if options.step in (STATUS, ROLLBACK) and not book.folder.is_dir():
+        there = sorted(path.name for path in options.folder.iterdir()) if options.folder.is_dir() else []
+        those = f"--name one of {', '.join(there)}" if there else "begin one with run or record"
+        raise GivenError(f"{book.folder}: there is no such cycle; {those}")
     if options.step == STATUS:
-        if not book.folder.is_dir():
-            raise GivenError(f"{book.folder}: there is no such cycle; begin one with run or record")
         show(book, resolve(book.folder, [], []), console, as_json=options.json)
         return 0
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from training.cycle.recording import INCUMBENT, required
 from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Verdict, digest, put_whole, write_json
 from training.cycle.retraining import CANDIDATE
-from training.cycle.serving import Extender, Say, refuse_what_was_taken_back, withdraw
+from training.cycle.serving import NOTE, Extender, Say, is_named, lying_name, refuse_what_was_taken_back, withdraw
 from training.cycle.settings import Settings
 
 ACTIVATE = "activate"
@@ -96,14 +96,14 @@ def activate(book: Book, settings: Settings, say: Say) -> Found:
         answer = extender.until(lambda said: _serves(said, now, old_refusal), "to take the candidate into service")
     except RefusedError as error:
         _leave(book, activation)
-        withdraw(settings, book)
+        withdraw(book)
         return Found(
             Verdict.REFUSED, f"the extender refuses it, and the policy before is back: {error}", {"file": str(target)}
         )
     except CycleError as error:
         _leave(book, activation)
         raise CycleError(f"{error}; {target} is the policy before again") from error
-    withdraw(settings, book)
+    withdraw(book)
     figures = {
         "file": str(target),
         "since": answer["since"],
@@ -150,10 +150,13 @@ def rollback(book: Book, settings: Settings, say: Say, *, force: bool = False) -
         GivenError: somebody has replaced the file since.
         CycleError: the extender did not answer in time; the files are as they should be.
     """
+    ours = _tried_by(book)
     with book.steering():
         tried, put_back, made = _take_back(book, settings, say, force=force)
     if settings.extender is not None:
-        Extender(settings).until(lambda said: _is_back(said, made.get("policy")), "to be back at the policy before")
+        Extender(settings).until(
+            lambda said: _is_back(said, made.get("policy"), ours), "to be back at the policy before"
+        )
     (book.folder / ACTIVATED).unlink(missing_ok=True)
     done = [
         text for text, true in (("the candidate is withdrawn", tried), ("the policy before is back", put_back)) if true
@@ -164,7 +167,7 @@ def rollback(book: Book, settings: Settings, say: Say, *, force: bool = False) -
 def _take_back(book: Book, settings: Settings, say: Say, *, force: bool) -> tuple[bool, bool, dict[str, str]]:
     """Whether a candidate was withdrawn, whether a policy was put back, and the digest of that."""
     book.note(ROLLBACK)
-    tried = withdraw(settings, book)
+    tried = withdraw(book)
     activation = Activation.of(book)
     put_back = False
     made: dict[str, str] = {}
@@ -194,5 +197,14 @@ def _serves(answer: dict[str, Any], candidate: str, old_refusal: str) -> bool:
     return False
 
 
-def _is_back(answer: dict[str, Any], before: str | None) -> bool:
-    return answer.get("candidate") is None and (before is None or answer["digest"] == before)
+def _tried_by(book: Book) -> str:
+    """Under which name the extender tries this cycle's candidate, if it does."""
+    if (note := book.begun(NOTE)) is not None:
+        return Path(note["policy"]).name
+    candidate = book.folder / CANDIDATE
+    return lying_name(digest(candidate)) if candidate.is_file() else ""
+
+
+def _is_back(answer: dict[str, Any], before: str | None, ours: str) -> bool:
+    tried = answer.get("candidate")
+    return (tried is None or not is_named(tried, ours)) and (before is None or answer["digest"] == before)

@@ -101,6 +101,10 @@ class Book:
         except (ValueError, KeyError, TypeError) as error:
             raise GivenError(f"{path} is no record of a step ({error}): remove it, and do the step again") from error
 
+    def has(self, step: str) -> bool:
+        """Whether a step was begun, or has ended."""
+        return self._path(step).is_file() or self._note(step).is_file()
+
     def begun(self, step: str) -> dict[str, Any] | None:
         """The note of a step that was begun and has not ended."""
         path = self._note(step)

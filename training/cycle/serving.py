@@ -17,6 +17,7 @@ from training.cycle.settings import Settings
 
 ANSWER_SECONDS = 5.0
 POLL_SECONDS = 0.5
+NOTE = "candidate"  # of what was put there to be tried
 
 Say = Callable[[str], None]
 
@@ -90,13 +91,13 @@ def try_out(settings: Settings, book: Book, percent: float, policy: Path) -> str
     """
     path = candidate_file(settings)
     known = digest(policy)
-    lying = path.parent / f"candidate-{known[:16]}.onnx"
+    lying = path.parent / lying_name(known)
     if not lying.is_file() or digest(lying) != known:
         put_whole(lying, policy.read_bytes())
     text = (json.dumps({"policy": lying.name, "percent": percent}) + "\n").encode()
     with book.steering():
         refuse_what_was_taken_back(book)
-        book.note("candidate", file=str(path), policy=str(lying))
+        book.note(NOTE, file=str(path), policy=str(lying))
         if not path.is_file() or path.read_bytes() != text:
             put_whole(path, text)
     return known
@@ -108,17 +109,40 @@ def refuse_what_was_taken_back(book: Book) -> None:
         raise GivenError(f"the cycle {book.folder.name} was rolled back: begin another one with --name")
 
 
-def withdraw(settings: Settings, book: Book) -> bool:
-    """Remove the candidate file, and what this cycle had it point at; returns whether there was anything."""
-    note = book.begun("candidate") or {}
-    names = [note["file"], note["policy"]] if note else []
-    if settings.candidate_file is not None and settings.candidate_file not in names:
-        names.append(settings.candidate_file)
-    there = [path for name in names if (path := Path(name)).is_file()]
-    for path in there:
-        path.unlink(missing_ok=True)
-    book.forget("candidate")
-    return bool(there)
+def withdraw(book: Book) -> bool:
+    """Remove the candidate file, and what this cycle had it point at; returns whether that was being tried.
+
+    A candidate file that names another policy is somebody else's by now, and stays.
+    """
+    note = book.begun(NOTE)
+    if note is None:
+        return False
+    file, policy = Path(note["file"]), Path(note["policy"])
+    tried = _names(file, policy)
+    if tried:
+        file.unlink(missing_ok=True)
+    policy.unlink(missing_ok=True)
+    book.forget(NOTE)
+    return tried
+
+
+def _names(file: Path, policy: Path) -> bool:
+    """Whether a candidate file names a policy beside it."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("policy") == policy.name
+
+
+def lying_name(known: str) -> str:
+    """The name of the file with which the extender tries the policy with a digest."""
+    return f"candidate-{known[:16]}.onnx"
+
+
+def is_named(tried: dict[str, Any], lying: str) -> bool:
+    """Whether what the extender says of a candidate is about the policy in a file: running, it lacks the suffix."""
+    return str(tried["name"]).removesuffix(".onnx") == lying.removesuffix(".onnx")
 
 
 def candidate_file(settings: Settings) -> Path:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from training.cycle import activation, fitting, gate, recording, retraining, trial
 from training.cycle.records import ROLLBACK, Book, Found, GivenError, Record, Verdict, changed, digest
-from training.cycle.serving import refuse_what_was_taken_back
+from training.cycle.serving import refuse_what_was_taken_back, withdraw
 from training.cycle.settings import Settings
 from training.workloads.recorded import LOG_FILE
 
@@ -163,8 +163,11 @@ def take_back(book: Book, settings: Settings, say: Say, *, force: bool) -> Recor
 
 def _work(step: Step, book: Book, settings: Settings, console: Console, say: Say) -> Record:
     book.set_aside_record(step.name)
-    for later in STEPS[NAMES.index(step.name) + 1 :]:
-        book.set_aside(later.name)
+    later = NAMES[NAMES.index(step.name) + 1 :]
+    if any(book.has(name) for name in (trial.SHADOW, trial.CANARY) if name in later) and withdraw(book):
+        say(f"{step.name}: the candidate that was tried is withdrawn")
+    for name in later:
+        book.set_aside(name)
     book.note(step.name)
     say(f"{step.name}: {step.does}")
     found = step.work(book, settings, console, say)

@@ -126,9 +126,7 @@ def shadow(book: Book, settings: Settings, console: Console, say: Say) -> Found:
     course, seen, in_time = _watch(book, settings, SHADOW, 0.0, enough, console, say)
     figures = {"shadowed": course.shadowed, "agreement": course.agreement, **seen}
     reasons = [*refused_by_extender(seen, wanted.failures), *_disagreement(course.agreement, wanted)]
-    return _conclude(
-        book, settings, figures, reasons, in_time, f"{course.shadowed:,} pods, {_agreed(course.agreement)}"
-    )
+    return _conclude(book, figures, reasons, in_time, f"{course.shadowed:,} pods, {_agreed(course.agreement)}")
 
 
 def canary(book: Book, settings: Settings, console: Console, say: Say) -> Found:
@@ -148,7 +146,7 @@ def canary(book: Book, settings: Settings, console: Console, say: Say) -> Found:
     figures = {"answered": course.answered, "others": len(theirs), "waits": waits, **seen}
     reasons = [*refused_by_extender(seen, wanted.failures), *longer_waits(waits, wanted)]
     said = f"{course.answered:,} pods waited {_told(waits)}"
-    return _conclude(book, settings, figures, reasons, in_time, said)
+    return _conclude(book, figures, reasons, in_time, said)
 
 
 def refused_by_extender(seen: dict[str, Any], failures: int) -> list[str]:
@@ -276,15 +274,13 @@ def _seen(answer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _conclude(
-    book: Book, settings: Settings, figures: dict[str, Any], reasons: list[str], in_time: bool, said: str
-) -> Found:
+def _conclude(book: Book, figures: dict[str, Any], reasons: list[str], in_time: bool, said: str) -> Found:
     """The step's end; a candidate that is refused, or that too few pods came for, is withdrawn."""
     if reasons:
-        withdraw(settings, book)
+        withdraw(book)
         return Found(Verdict.REFUSED, f"refused and withdrawn: {'; '.join(reasons)}", figures)
     if not in_time:
-        withdraw(settings, book)
+        withdraw(book)
         return Found(Verdict.UNDECIDED, f"withdrawn: too few pods came in time ({said})", figures)
     return Found(Verdict.DONE, said, figures)
 

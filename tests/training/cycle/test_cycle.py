@@ -151,6 +151,12 @@ def test_too_few_pods_are_refused(usual: Recording, tmp_path: Path, capsys: pyte
 def test_a_rollback_with_nothing_to_take_back_is_none_and_ends_the_cycle(
     usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert main(["rollback", "--folder", str(tmp_path), "--name", "november"]) == 2
+    assert "begin one" in capsys.readouterr().err
+    assert main(["record", "--folder", str(tmp_path), "decision_log=nowhere"]) == 2
+    assert main(["rollback", "--folder", str(tmp_path), "--name", "november"]) == 2
+    assert "there is no such cycle; --name one of cycle" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["cycle"]
     assert main(["rollback", "--folder", str(tmp_path)]) == 0
     assert "there was nothing to take back" in capsys.readouterr().out
     assert main(["run", "--folder", str(tmp_path), *files(usual)]) == 2

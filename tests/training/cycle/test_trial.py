@@ -24,6 +24,7 @@ from training.cycle import activation, steps, trial
 from training.cycle.recording import INCUMBENT
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, put_whole, write_json
 from training.cycle.retraining import CANDIDATE
+from training.cycle.serving import Extender, try_out
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings
 from training.cycle.trial import Course, compare_waits, longer_waits
 
@@ -124,6 +125,7 @@ def test_a_rollback_in_the_middle_of_a_canary_withdraws_the_candidate(trying: tu
     while "since" not in (book.begun(trial.CANARY) or {}):
         time.sleep(0.05)
     assert "the candidate is withdrawn" in activation.rollback(book, settings, silent).said
+    assert Extender(settings).policy()["candidate"] is None  # it was waited for
     running.join(60)
     assert ended[0].verdict is Verdict.REFUSED
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
@@ -164,6 +166,33 @@ def test_a_policy_file_that_somebody_has_replaced_is_not_overwritten(trying: tup
         activation.rollback(book, settings, silent)
     assert "the policy before is back" in activation.rollback(book, settings, silent, force=True).said
     assert digest(target) == digest(book.folder / INCUMBENT)
+
+
+def test_a_step_that_is_repeated_withdraws_the_candidate_of_an_interrupted_canary(tmp_path: Path) -> None:
+    book, wanted = Book(tmp_path / "cycle"), tmp_path / "candidate.json"
+    put_whole(book.folder / INCUMBENT, INCUMBENT_POLICY)
+    put_whole(book.folder / CANDIDATE, CANDIDATE_POLICY)
+    settings = Settings(candidate_file=str(wanted))
+    come_to(trial.CANARY, book, settings)
+    book.note(trial.CANARY, since=time.time())
+    try_out(settings, book, 10.0, book.folder / CANDIDATE)
+    with pytest.raises(GivenError):
+        steps.do(trial.CANARY, book, settings, QUIET, silent)  # goes on where it was
+    assert wanted.exists()
+    with pytest.raises(GivenError):
+        steps.do("record", book, settings, QUIET, silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["cycle"]
+
+
+def test_a_candidate_that_somebody_else_tries_by_now_is_left_to_them(tmp_path: Path) -> None:
+    book, wanted = Book(tmp_path / "cycle"), tmp_path / "candidate.json"
+    put_whole(book.folder / CANDIDATE, CANDIDATE_POLICY)
+    settings = Settings(candidate_file=str(wanted))
+    try_out(settings, book, 10.0, book.folder / CANDIDATE)
+    put_whole(tmp_path / "theirs.onnx", INCUMBENT_POLICY)
+    put_whole(wanted, b'{"policy": "theirs.onnx", "percent": 5}')
+    assert activation.rollback(book, settings, silent).said == "there was nothing to take back"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["candidate.json", "cycle", "theirs.onnx"]
 
 
 def test_what_the_extender_does_not_take_into_service_in_time_is_not_left_in_its_place(
