@@ -7,6 +7,7 @@ held-back period sees some pods of the one before, and that is all they share.
 
 import csv
 import io
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from training.cycle.records import Book, Found, GivenError, Verdict, digest, put
 from training.cycle.settings import Settings
 from training.cycle.traffic import Say, replay_whole, request_for
 from training.replay.api import ClusterError, connect
+from training.replay.results import FOLDER as RESULTS
 from training.workloads import csv_trace, kubectl
 from training.workloads.base import Population, Workload
 from training.workloads.periods import Period, cut, select, stretch
@@ -35,6 +37,7 @@ FOLDER = "recorded"
 INCUMBENT = "incumbent.onnx"
 HOUR_SECONDS = 3600.0
 ROUNDING = 1e-9  # so that the last pod is in the last period
+FLUSHED_SECONDS = 2.0  # the log is flushed every second
 CLUSTER_NODES = "/api/v1/nodes"
 
 
@@ -88,14 +91,7 @@ def record(book: Book, settings: Settings, say: Say) -> Found:
     if settings.replay is not None:
         request = request_for(settings.replay, book.folder / "replay")
         speed = request.plan.speed
-        note = book.begun(STEP) or {}
-        if "until" not in note or note.get("replay") != settings.replay:
-            note = book.note(STEP, since=time.time(), replay=settings.replay)
-            say("record: replaying, so that there are decisions")
-            replay_whole(settings.replay, book.folder / "replay", say)
-            time.sleep(2.0)  # the log is flushed every second
-            note = book.note(STEP, until=time.time())
-        begin, end = note["since"], note["until"]
+        begin, end = replayed(book, settings.replay, say)
         plan = request.plan
         put_whole(
             folder / csv_trace.NODE_FILE, nodes_csv(plan.draw(plan.evaluation.loads[0], plan.evaluation.first_seed))
@@ -140,6 +136,33 @@ def record(book: Book, settings: Settings, say: Say) -> Found:
         f"periods to learn from and {len(found.held)} that are held back"
     )
     return Found(Verdict.DONE, said, figures, made)
+
+
+def replayed(book: Book, replay: str, say: Say) -> tuple[float, float]:
+    """When pods of a replay came: of the one that was begun for this record, which is ended first, or of a new one.
+
+    Every record has a replay, and a folder, of its own. An interrupted one goes on in its folder, where what is over is
+    not played again: that it is over may not have been noted, so its end is told by its results.
+
+    Returns:
+        begin and end, Unix seconds.
+
+    Raises:
+        CycleError: it failed.
+    """
+    note = book.begun(STEP) or {}
+    if "played_in" not in note or note.get("replay") != replay:
+        name = next(name for number in itertools.count(1) if not (book.folder / (name := f"replay-{number}")).exists())
+        (book.folder / name).mkdir(parents=True)
+        note = book.note(STEP, since=time.time(), until=None, replay=replay, played_in=name)
+    folder = book.folder / note["played_in"]
+    if note["until"] is None:
+        say("record: replaying, so that there are decisions")
+        replay_whole(replay, folder, say)
+        over = max(path.stat().st_mtime for path in (folder / RESULTS).iterdir())
+        time.sleep(FLUSHED_SECONDS)
+        note = book.note(STEP, until=over + FLUSHED_SECONDS)
+    return note["since"], note["until"]
 
 
 def read(folder: Path, settings: Settings, speed: float) -> Recorded:
