@@ -18,7 +18,7 @@ from training.cycle import recording
 from training.cycle.fitting import fitted_workload
 from training.cycle.recording import INCUMBENT
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, put_whole
-from training.cycle.settings import Settings
+from training.cycle.settings import EXPERIMENT, NODES, Settings
 from training.one_run import POLICY_FILE, carry_out
 from training.starting import StartError, network_of
 from training.workloads.base import NothingFitsError
@@ -27,8 +27,6 @@ from training.workloads.tables import TraceError
 STEP = "train"
 FOLDER = "training"
 CANDIDATE = "candidate.onnx"
-EXPERIMENT = "cycle"
-NODES = 8, 400  # as recorded, but within these: fewer teach nothing, more take long
 LOADS = 0.7, 1.0
 SMALL_STEPS = "algorithm.sigma=0.03", "algorithm.learning_rate=0.01"  # from what is good already
 OF_ANOTHER_KIND = {"algorithm", "experiment", "goal", "network.kind"}
@@ -91,8 +89,6 @@ def configuration(book: Book, settings: Settings) -> Config:
         f"evaluation.loads=[{max(load, 0.5):.3f}]",
     ]
     given = {override.partition("=")[0] for override in settings.train}
-    if taken := sorted(key for key in given if key.split(".")[0] == "workload" or key == "training.resume"):
-        raise GivenError(f"train.{taken[0]}: the cycle trains on what it has fitted; leave it out")
     if not OF_ANOTHER_KIND & given and begins_at(book.folder / INCUMBENT):
         usual += [f"training.start={book.folder / INCUMBENT}", *SMALL_STEPS]
     chosen = [each for each in usual if each.partition("=")[0] not in given]

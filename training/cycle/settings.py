@@ -12,12 +12,18 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from training.arguments import checked, nested, settings_of
+from training.arguments import ArgumentError, checked, nested, settings_of
+from training.command_line import checked as checked_training
+from training.config import ConfigError, register
 from training.cycle.records import write_json
 from training.workloads.recorded import ASSUMED_SECONDS
 
 FILE = "settings.json"
 TRAIN_PREFIX = "train."
+EXPERIMENT = "cycle"
+NODES = 8, 400  # of what is trained on: as recorded, but within these: fewer teach nothing, more take long
+WIDEST = f"env.nodes={NODES[1]}", "env.nodes_lowest=4", "env.lowest_load=0.3", "env.highest_load=1.2"
+"""What `train` may choose itself by what was recorded, so that nothing contradicts it that may fit then."""
 
 
 @dataclass
@@ -152,6 +158,8 @@ def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]
             override = text.removeprefix(TRAIN_PREFIX)
             overrides[override.partition("=")[0]] = override
     merged = _merged(before, own) | {"train": list(overrides.values())}
+    if any(text.startswith(TRAIN_PREFIX) for text in texts):
+        _check_training(merged["train"])
     settings = checked(
         Settings, merged, {key.partition(".")[0]: key.partition(".")[0] for key in [*settings_of(Settings), *merged]}
     )
@@ -159,6 +167,19 @@ def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, asdict(settings))
     return settings
+
+
+def _check_training(overrides: Sequence[str]) -> None:
+    """Refuse what `train` would: it would be kept, and nothing takes a key away again."""
+    given = {override.partition("=")[0] for override in overrides}
+    if taken := sorted(key for key in given if key.split(".")[0] == "workload" or key == "training.resume"):
+        raise ArgumentError(f"{TRAIN_PREFIX}{taken[0]}: the cycle trains on what it has fitted; leave it out")
+    usual = [each for each in (f"experiment={EXPERIMENT}", *WIDEST) if each.partition("=")[0] not in given]
+    register()
+    try:
+        checked_training([*usual, *overrides])
+    except ConfigError as error:
+        raise ArgumentError(f"{TRAIN_PREFIX}KEY=VALUE: {error}") from error
 
 
 def _merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,23 @@ def test_what_is_not_known_or_impossible_is_refused_and_not_kept(text: str, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train.training.total_timestep=800",
+        "train.training.total_timesteps=many",
+        "train.env.pods=-1",
+        "train.workload.source=openb",
+        "train.training.resume=runs/before",
+    ],
+)
+def test_what_training_would_refuse_is_refused_at_once_and_not_kept(text: str, tmp_path: Path) -> None:
+    given(tmp_path, "train.env.nodes_lowest=200", "train.env.pods=500")
+    with pytest.raises(ArgumentError, match=text.partition("=")[0].removeprefix("train.")):
+        given(tmp_path, text)
+    assert given(tmp_path).train == ["env.nodes_lowest=200", "env.pods=500"]
+
+
 def test_a_step_depends_on_its_own_settings_alone(tmp_path: Path) -> None:
     one = given(tmp_path, "gate.seeds=5").of("record")
     assert given(tmp_path, "gate.seeds=6").of("record") == one
