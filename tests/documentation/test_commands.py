@@ -61,7 +61,8 @@ def test_a_page_can_be_followed_literally(page: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", ELSEWHERE, ids=lambda entry: entry.pattern)
 def test_what_is_not_run_as_it_stands_is_tested_where_the_table_says(entry: Elsewhere) -> None:
     if entry.proof.startswith("make "):
-        assert f"step {entry.proof.removeprefix('make ')}\n" in (ROOT / ".ci" / "run").read_text()
+        target = entry.proof.removeprefix("make ")
+        assert re.search(rf"\bstep {target}( |$)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
         return
     file, _, name = entry.proof.partition("::")
     assert (ROOT / file).exists()

@@ -144,7 +144,7 @@ def test_what_cannot_be_done_is_refused_with_2_and_says_what_to_do(
 def test_too_few_pods_are_refused(usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ("record.pods_at_least=301", f"policy_file={policy(tmp_path)}")
     assert main(["record", "--folder", str(tmp_path), *files(usual), *few]) == 2
-    assert "300 pods were decided on" in capsys.readouterr().err
+    assert "300 pods came in the time" in capsys.readouterr().err
     assert os.listdir(tmp_path / "cycle" / "recorded") == ["nodes.csv"]
 
 
