@@ -79,6 +79,7 @@ class Candidate:
             self._end()
             return
         if seen != self._seen:
+            self._refusal = ""  # of what the file said before
             self._seen, self._wanted = seen, self._read()
         if self._wanted is None:
             return

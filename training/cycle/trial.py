@@ -25,7 +25,7 @@ from training.cycle.decision_lines import Follower
 from training.cycle.recording import named
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict
 from training.cycle.retraining import CANDIDATE
-from training.cycle.serving import Extender, Say, try_out, withdraw
+from training.cycle.serving import Extender, Say, is_named, lying_name, try_out, withdraw
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings
 from training.cycle.traffic import pods_coming
 from training.progress import track
@@ -240,13 +240,18 @@ def _watch(
 
 
 def _arrived(answer: dict[str, Any], candidate: str, percent: float) -> bool:
-    """Whether the extender tries what it should; also when it has refused it, which is looked at afterwards."""
+    """Whether the extender tries what it should; also when it has refused it, which is looked at afterwards.
+
+    What it says of another candidate, before it has looked at the file again, counts for nothing.
+    """
     if "candidate" not in answer:
         raise CycleError("the extender knows of no candidates: it was made before there were any; install a newer one")
     tried = answer["candidate"]
     if tried is None:
         return False
-    refused = bool(tried["last_refusal"])
+    lying, refusal = lying_name(candidate), str(tried["last_refusal"] or "")
+    # One that goes on running beside a refused file is what is named: then the refusal names the file.
+    refused = bool(refusal) and (is_named(tried, lying) or lying.removesuffix(".onnx") in refusal)
     return refused or (tried["digest"] == candidate and float(tried["percent"]) == percent)
 
 

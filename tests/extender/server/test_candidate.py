@@ -1,6 +1,7 @@
 """Policies that are tried beside the one in service, as a file says, while pods are being scheduled."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,20 @@ def test_what_cannot_be_tried_changes_nothing_and_says_why(extender: ExtenderPro
     want(tmp_path, 100)
     assert at(extender, "canary", 100.0)["last_refusal"] == ""
     assert first(extender, "tried") == "small"
+
+
+def test_the_refusal_of_one_file_is_not_shown_of_the_next(extender: ExtenderProcess, tmp_path: Path) -> None:
+    put(tmp_path / "torn.onnx", b"no policy")
+    want(tmp_path, 0, "torn.onnx")
+    at(extender, "refused")
+    (tmp_path / "candidate.onnx").write_bytes(SMALL)
+    want(tmp_path, 0)
+    seen = [shown(extender)]
+    deadline = time.monotonic() + 60.0
+    while seen[-1]["stage"] != "shadow" and time.monotonic() < deadline:
+        seen.append(shown(extender))
+    assert seen[-1]["stage"] == "shadow"
+    assert {each["last_refusal"] for each in seen if each["name"] != "torn.onnx"} == {""}
 
 
 def test_a_candidate_stays_where_it_is_when_the_next_one_is_refused(extender: ExtenderProcess, tmp_path: Path) -> None:

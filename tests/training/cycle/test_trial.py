@@ -195,6 +195,16 @@ def test_a_candidate_that_somebody_else_tries_by_now_is_left_to_them(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["candidate.json", "cycle", "theirs.onnx"]
 
 
+def test_the_refusal_of_another_candidate_is_not_held_against_this_one(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    wanted = Path(settings.candidate_file)
+    put_whole(wanted.with_name("torn.onnx"), b"no policy")
+    put_whole(wanted, b'{"policy": "torn.onnx", "percent": 0}')
+    Extender(settings).until(lambda answer: (answer["candidate"] or {}).get("stage") == "refused", "to refuse it")
+    found = trial.shadow(book, settings, QUIET, silent)
+    assert found.verdict is Verdict.DONE, found.said
+
+
 def test_what_the_extender_does_not_take_into_service_in_time_is_not_left_in_its_place(
     trying: tuple[Book, Settings],
 ) -> None:
