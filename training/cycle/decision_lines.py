@@ -5,6 +5,7 @@ to ask every second for a day.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,18 @@ from training.workloads.recorded import Came, files_of, read_records
 TRIES = 5
 
 
-def snapshot(path: Path, begin: float, end: float) -> list[Record]:
+def written(path: Path) -> bool:
+    """Whether there is a log, be it only files that were rotated away."""
+    return any(file.is_file() for file in files_of(path))
+
+
+def snapshot(path: Path, begin: float, end: float, last_seconds: float = math.inf) -> list[Record]:
     """What came and was decided in a time, and all that is known of these pods.
 
     Args:
         path: of the log.
         begin, end: Unix seconds; decisions from the one on and before the other.
+        last_seconds: only those of so much of the log's end.
 
     Raises:
         TraceError: there is no such file, or a line is no record.
@@ -36,6 +43,7 @@ def snapshot(path: Path, begin: float, end: float) -> list[Record]:
             break
     else:
         raise CycleError(f"{path}: the log was rotated {TRIES} times while it was read; set --decision-log-file-bytes")
+    begin = max(begin, max((record.time for record in records), default=end) - last_seconds)
     come = {record.uid for record in records if isinstance(record, Came) and begin <= record.time < end}
     return [
         record

@@ -9,6 +9,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def record(book: Book, settings: Settings, say: Say) -> Found:
     log = named(settings.decision_log, "decision_log", "the extender's decision log")
     policy = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
     folder = book.folder / FOLDER
-    speed = settings.record.speed
+    speed, last = settings.record.speed, math.inf
     try:
         incumbent = load_policy(policy)
     except PolicyError as error:
@@ -97,11 +98,11 @@ def record(book: Book, settings: Settings, say: Say) -> Found:
             folder / csv_trace.NODE_FILE, nodes_csv(plan.draw(plan.evaluation.loads[0], plan.evaluation.first_seed))
         )
     else:
-        end = time.time()
-        begin = end - settings.record.hours * HOUR_SECONDS if settings.record.hours else 0.0
+        begin, end = 0.0, time.time()
+        last = settings.record.hours * HOUR_SECONDS or math.inf
         copy_nodes(settings, folder)
     try:
-        records = snapshot(log, begin, end)
+        records = snapshot(log, begin, end, last)
     except TraceError as error:
         raise GivenError(f"decision_log={log}: {error}") from error
     lines = b"".join(msgspec.json.encode(each) + b"\n" for each in records)

@@ -21,7 +21,7 @@ from rich.console import Console
 from scipy.stats import bootstrap
 
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord
-from training.cycle.decision_lines import Follower
+from training.cycle.decision_lines import Follower, written
 from training.cycle.recording import named
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict
 from training.cycle.retraining import CANDIDATE
@@ -205,6 +205,10 @@ def _watch(
         what happened, what the extender says of it, and whether there were pods enough in time.
     """
     log = named(settings.decision_log, "decision_log", "the extender's decision log")
+    if not written(log):
+        raise GivenError(
+            f"decision_log={log}: there is no such file; it should be the log that the extender writes now"
+        )
     policy = book.folder / CANDIDATE
     if not policy.is_file():
         raise GivenError(f"{policy}: there is no candidate: do the step train first")

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import msgspec
@@ -5,7 +6,7 @@ import msgspec
 from extender.telemetry.decision_log import DecisionLog
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, Record
 from tests.training.workloads.test_recorded import MIDNIGHT, record
-from training.cycle.decision_lines import Follower, snapshot
+from training.cycle.decision_lines import Follower, snapshot, written
 
 
 def write(path: Path, *records: Record) -> None:
@@ -24,6 +25,19 @@ def test_a_snapshot_has_the_decisions_of_its_time_and_what_became_of_the_pods(tm
     found = snapshot(path, MIDNIGHT + 5.0, MIDNIGHT + 15.0)
     assert uids(found) == ["uid-10"]
     assert [each.uid for each in found if isinstance(each, EndedRecord)] == ["uid-10"]
+
+
+def test_a_snapshot_of_the_logs_end_counts_from_there(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    write(path, *(record(time=MIDNIGHT + second, uid=f"uid-{second}") for second in (0, 10, 20)))
+    assert uids(snapshot(path, 0.0, time.time(), 15.0)) == ["uid-10", "uid-20"]
+
+
+def test_a_log_of_which_the_newest_file_was_just_rotated_away_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    assert not written(path)
+    write(path.with_name("decisions.jsonl.1"), record())
+    assert written(path)
 
 
 def test_a_snapshot_goes_over_rotated_files(tmp_path: Path) -> None:

@@ -87,6 +87,10 @@ def trying(tmp_path: Path) -> Iterator[tuple[Book, Settings]]:
             canary=CanarySettings(percent=50.0, pods=20, limit_seconds=60.0, settle_seconds=0.0),
         )
         with asked(extender):
+            deadline = time.monotonic() + 30.0
+            while not log.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
             yield book, settings
 
 
@@ -274,6 +278,14 @@ def test_an_activation_that_is_killed_before_any_of_its_writes_is_taken_back(
         assert steps.take_back(book, settings, silent, force=False).verdict is Verdict.DONE
         assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
         (book.folder / "rollback.json").unlink()
+
+
+def test_a_log_that_is_not_there_is_refused_at_once(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    for step in (trial.shadow, trial.canary):
+        with pytest.raises(GivenError, match=r"decision_log=.*elsewhere: there is no such file"):
+            step(book, replace(settings, decision_log=f"{book.folder}/elsewhere"), QUIET, silent)
+    assert not Path(settings.candidate_file).exists()
 
 
 def test_an_extender_that_is_not_there_is_named(tmp_path: Path) -> None:
