@@ -5,6 +5,7 @@ are functions of the nodes' rows and of the pod, so those of the ranked nodes st
 """
 
 import hashlib
+from typing import Any
 
 from extender.placement import IntArray, NodeArrays, PodRequest, shares_device
 
@@ -26,6 +27,18 @@ def features_digest(nodes: NodeArrays, pod: PodRequest, rows: IntArray) -> str:
     for array in (nodes.allocatable, nodes.requested, nodes.nonzero, nodes.device_free, nodes.gpu_pods, nodes.model):
         digest.update(array[rows].tobytes())
     return digest.hexdigest()
+
+
+def recorded(pod: PodRequest) -> dict[str, Any]:
+    """What the decision log says of the pod's wants: fields of `decision_records.PodRecord`."""
+    return {
+        "pod_class": class_name(pod),
+        "request": pod.request.tolist(),
+        "gpu_count": pod.gpu_count,
+        "gpu_milli": pod.gpu_milli,
+        "priority": pod.priority,
+        "expected_seconds": pod.expected_seconds,
+    }
 
 
 def class_name(pod: PodRequest) -> str:

@@ -25,7 +25,7 @@ from extender.cluster.requests import (
 )
 from extender.cluster.reservations import Reservations, WaitingPod
 from extender.cluster.state import ClusterState
-from extender.features_digest import class_name
+from extender.features_digest import recorded
 from extender.placement import IntArray, PodRequest
 from extender.telemetry.decision_records import UnaskedRecord
 from extender.telemetry.outcomes import Outcomes, Unasked
@@ -245,21 +245,9 @@ class ClusterFeed:
         if named is None or request is None or named.scheduler != self._scheduler or names_its_node(event.selects):
             return None
 
-        def record(now: float) -> UnaskedRecord:
-            return UnaskedRecord(
-                time=now,
-                namespace=named.namespace,
-                pod=named.name,
-                uid=event.uid,
-                pod_class=class_name(request),
-                request=request.request.tolist(),
-                gpu_count=request.gpu_count,
-                gpu_milli=request.gpu_milli,
-                priority=request.priority,
-                expected_seconds=request.expected_seconds,
-            )
-
-        return record
+        return lambda now: UnaskedRecord(
+            time=now, namespace=named.namespace, pod=named.name, uid=event.uid, **recorded(request)
+        )
 
     def _gone(self, event: Gone) -> None:
         versions = self._versions[event.kind]

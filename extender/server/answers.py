@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from extender.decision import Decision, Ranking, Rung
-from extender.features_digest import class_name
+from extender.features_digest import recorded
 from extender.placement import PodRequest
 from extender.telemetry.decision_records import DecisionRecord
 
@@ -78,12 +78,7 @@ def record_of(
         namespace=pod.namespace,
         pod=pod.name,
         uid=pod.uid,
-        pod_class=class_name(request),
-        request=request.request.tolist(),
-        gpu_count=request.gpu_count,
-        gpu_milli=request.gpu_milli,
-        priority=request.priority,
-        expected_seconds=request.expected_seconds,
+        **recorded(request),
         candidates=made.candidates,
         features=features,
         chosen=answer.nodes[0].name if answer.nodes else None,

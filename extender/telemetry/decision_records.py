@@ -6,8 +6,8 @@ Each is a JSON object that says by `kind` what it is. Training reads them back (
 import msgspec
 
 
-class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision", omit_defaults=True):
-    """One answer to prioritize, or what a policy on trial would have answered.
+class PodRecord(msgspec.Struct, gc=False):
+    """What a pod wants, and when that became known.
 
     Attributes:
         time: Unix seconds.
@@ -20,6 +20,24 @@ class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision",
         gpu_milli: thousandths of each.
         priority: the pod's priority value.
         expected_seconds: how long it says it will run, 0 if it does not say.
+    """
+
+    time: float
+    namespace: str
+    pod: str
+    uid: str
+    pod_class: str
+    request: list[int]
+    gpu_count: int
+    gpu_milli: int
+    priority: int
+    expected_seconds: float
+
+
+class DecisionRecord(PodRecord, gc=False, tag_field="kind", tag="decision", omit_defaults=True):
+    """One answer to prioritize, or what a policy on trial would have answered.
+
+    Attributes:
         candidates: how many candidates were scored.
         features: digest of what the features of the ranked nodes are computed from (`features_digest`), empty for an
             answer without opinion.
@@ -33,16 +51,6 @@ class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision",
             Left out of the line where it is false.
     """
 
-    time: float
-    namespace: str
-    pod: str
-    uid: str
-    pod_class: str
-    request: list[int]
-    gpu_count: int
-    gpu_milli: int
-    priority: int
-    expected_seconds: float
     candidates: int
     features: str
     chosen: str | None
@@ -54,24 +62,11 @@ class DecisionRecord(msgspec.Struct, gc=False, tag_field="kind", tag="decision",
     tried: bool = False
 
 
-class UnaskedRecord(msgspec.Struct, gc=False, tag_field="kind", tag="unasked"):
+class UnaskedRecord(PodRecord, gc=False, tag_field="kind", tag="unasked"):
     """A pod is on a node, and nobody had asked about it: kube-scheduler does not where a single node is feasible.
 
-    Attributes:
-        time: when the watch told so, Unix seconds.
-        namespace, pod, uid, pod_class, request, gpu_count, gpu_milli, priority, expected_seconds: as in a decision.
+    Its time is when the watch told so.
     """
-
-    time: float
-    namespace: str
-    pod: str
-    uid: str
-    pod_class: str
-    request: list[int]
-    gpu_count: int
-    gpu_milli: int
-    priority: int
-    expected_seconds: float
 
 
 class BoundRecord(msgspec.Struct, gc=False, tag_field="kind", tag="bound"):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from extender.telemetry.decision_records import Record
+from extender.telemetry.decision_records import PodRecord, Record
 from training.cycle.records import CycleError
-from training.workloads.recorded import Came, files_of, read_records
+from training.workloads.recorded import files_of, read_records
 
 TRIES = 5
 
@@ -44,11 +44,11 @@ def snapshot(path: Path, begin: float, end: float, last_seconds: float = math.in
     else:
         raise CycleError(f"{path}: the log was rotated {TRIES} times while it was read; set --decision-log-file-bytes")
     begin = max(begin, max((record.time for record in records), default=end) - last_seconds)
-    come = {record.uid for record in records if isinstance(record, Came) and begin <= record.time < end}
+    come = {record.uid for record in records if isinstance(record, PodRecord) and begin <= record.time < end}
     return [
         record
         for record in records
-        if record.uid in come and (begin <= record.time < end or not isinstance(record, Came))
+        if record.uid in come and (begin <= record.time < end or not isinstance(record, PodRecord))
     ]
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from extender.decision import Rung
-from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, UnaskedRecord
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, PodRecord, UnaskedRecord
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.base import BoolArray, FloatArray, IntArray
 from training.workloads.distribution import Durations, features_of, relative_gaps
 from training.workloads.periods import Period
-from training.workloads.recorded import LOG_FILE, Came, came, read_records
+from training.workloads.recorded import LOG_FILE, came, read_records
 from training.workloads.tables import TraceError
 
 
@@ -104,7 +104,7 @@ def read_observed(folder: Path, policy: str) -> Observed:
     Raises:
         TraceError: there is no log, no decision in it, or a line is no record.
     """
-    first: dict[str, Came] = {}
+    first: dict[str, PodRecord] = {}
     answered: set[str] = set()
     bound: dict[str, BoundRecord] = {}
     ended: dict[str, EndedRecord] = {}

@@ -34,7 +34,7 @@ import numpy as np
 
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.telemetry.decision_log import rotated
-from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, Record, UnaskedRecord
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, PodRecord, Record
 from training.workloads import csv_trace, kubectl
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
@@ -42,8 +42,6 @@ from training.workloads.base import BASE_RESOURCES, Population
 from training.workloads.kubernetes_objects import read_bytes
 from training.workloads.tables import LARGEST, TraceError
 
-Came = DecisionRecord | UnaskedRecord
-"""The records that say what a pod wants."""
 LOG_FILE = "decisions.jsonl"
 ASSUMED_SECONDS = 3600.0
 MIDDLE_OF_A_SECOND = 0.5
@@ -69,14 +67,14 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
         TraceError: a file is missing, or a line is no decision; the message names file, line and field.
     """
     path = folder / LOG_FILE
-    first: dict[str, Came] = {}
+    first: dict[str, PodRecord] = {}
     bound: dict[str, BoundRecord] = {}
     ran: dict[str, float] = {}
     torn = 0
     for record in read_records(path):
         if record is None:
             torn += 1
-        elif isinstance(record, Came):
+        elif isinstance(record, PodRecord):
             if tells_of_pod(record):
                 first.setdefault(record.uid or f"{record.namespace}/{record.pod}", record)
         elif isinstance(record, BoundRecord):
@@ -116,10 +114,10 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
 
 def tells_of_pod(record: Record) -> bool:
     """Whether the record says that a pod came, and what it wants; a candidate's opinion in shadow does not."""
-    return isinstance(record, Came) and not (isinstance(record, DecisionRecord) and record.tried)
+    return isinstance(record, PodRecord) and not (isinstance(record, DecisionRecord) and record.tried)
 
 
-def came(asked: Came, bound: BoundRecord | None) -> float:
+def came(asked: PodRecord, bound: BoundRecord | None) -> float:
     """When a pod came, Unix seconds: when it was asked about or, if it was created before that, in that second."""
     if bound is None or bound.wait < 0:
         return asked.time
@@ -185,7 +183,7 @@ def _read_file(path: Path) -> Iterator[Record | None]:
 
 def _problem(record: Record) -> str:
     """What makes a record impossible, empty where nothing does."""
-    if not isinstance(record, Came):
+    if not isinstance(record, PodRecord):
         return "" if math.isfinite(record.time) else f"time: {record.time} where Unix seconds were expected"
     if len(record.request) < len(BASE_RESOURCES):
         return f"request: {record.request} where an amount of each of {', '.join(BASE_RESOURCES)} was expected"
