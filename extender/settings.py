@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     outcome_file: Path | None = Field(
         default=None,
         description="file with the verdict on the policy, as `python -m training.monitor` writes it; it is shown at "
-        "/metrics and GET /policy",
+        "/metrics and GET /policy. What was stepped down from is kept beside it, as FILE.stepped-down",
     )
     step_down_after: float = Field(
         default=0.0,

@@ -126,7 +126,7 @@ volumeMounts:
   {{- if .Values.extender.outcome.volume }}
   - name: outcome
     mountPath: {{ include "stowage.outcomeDirectory" . }}
-    readOnly: true
+    readOnly: {{ not .Values.extender.outcome.stepDownAfter }}
   {{- end }}
   {{- if .Values.extender.decisionLog.enabled }}
   - name: decisions

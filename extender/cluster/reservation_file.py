@@ -5,7 +5,6 @@ granted anew: since when a pod waits is in its status, so it does not lose its t
 """
 
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from extender.cluster.reservations import Reservation
+from extender.whole_file import put_whole
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +63,6 @@ class ReservationFile:
             if held is None:
                 return
             try:
-                self._write(held)
+                put_whole(self._path, msgspec.json.encode(held))
             except OSError as error:
                 log.error("reservations cannot be written to %s, so a restart loses them: %s", self._path, error)
-
-    def _write(self, held: Sequence[Reservation]) -> None:
-        """Replace the file, which is whole at any moment."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(self._path.name + ".partial")
-        with partial.open("wb") as file:
-            file.write(msgspec.json.encode(held))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._path)

@@ -4,8 +4,9 @@ Simulating what a heuristic would have made of the same pods takes what the exte
 does it, elsewhere, and leaves a verdict in a file, which is looked at here every few seconds and shown in the metrics
 and at GET /policy. A verdict counts if it is about the policy in service and the fallback behind it, and not too old.
 
-What makes the extender step down is in the file alone: since when all verdicts have said "worse". So a restart changes
-nothing: the file is looked at before the first pod is, and there also an old verdict counts, as nothing has been said
+What makes the extender step down is in the file alone: since when all verdicts have said "worse". That it has done so
+is kept in a file of its own (`stepped_down`), so that a restart changes nothing, whatever became of the verdict. Both
+are looked at before the first pod is asked about, and there also an old verdict counts, as nothing has been said
 against it since. Nothing that is read here brings a policy back up: another policy does, or POST /resume.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 from extender.server.rollout import Rollout
+from extender.server.stepped_down import SteppedDown, SteppedDownFile
 from extender.telemetry.metrics import Metrics
 from extender.telemetry.verdict import Verdict, VerdictError, read_verdict
 
@@ -39,7 +41,7 @@ class Standing(StrEnum):
 
 
 class OutcomeWatch:
-    """Looks at the verdict file, and tells the rollout to step down."""
+    """Looks at the verdict file, tells the rollout to step down, and keeps that it has."""
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class OutcomeWatch:
             clock: Unix seconds.
         """
         self._path = path
+        self._kept = SteppedDownFile(path)
         self._step_down_after = step_down_after
         self._rollout = rollout
         self._fallback = fallback
@@ -79,15 +82,20 @@ class OutcomeWatch:
             await asyncio.sleep(poll_seconds)
             try:
                 self._take(*await asyncio.to_thread(_read, self._path))
+                await asyncio.to_thread(self._keep)
             except Exception:  # a mistake of ours must not end the watch
                 log.exception("the verdict in %s was not taken in, because of an error in the extender", self._path)
 
     def begin(self) -> None:
-        """Look at the file before the first pod is asked about; an old verdict stands until another one is written."""
+        """Look before the first pod is asked about; an old verdict stands until another one is written."""
+        before = self._kept.read()
+        if before is not None and before.policy == self._rollout.served.digest and self._step_down_after > 0:
+            self._rollout.step_down(before.reason, before.since)
         self._take(*_read(self._path))
         verdict = self._verdict
         if self._standing is Standing.EXPIRED and verdict is not None:
             self._step_down_if_due(verdict, self._said_worse_for(verdict))
+        self._keep()
 
     def resume(self) -> None:
         """Put the policy back that was stepped down from; what verdicts said until now no longer counts.
@@ -96,6 +104,7 @@ class OutcomeWatch:
             NotSteppedDownError: it is in service.
         """
         self._rollout.resume()
+        self._keep()  # before it is answered that the policy is back
         self._resumed = self._clock()
         self._show()
 
@@ -137,11 +146,18 @@ class OutcomeWatch:
         return (Standing.WORSE if verdict.worse else Standing.FINE), verdict.reason
 
     def _step_down_if_due(self, verdict: Verdict, worse_seconds: float) -> None:
-        if self._step_down_after > 0 and worse_seconds >= self._step_down_after and not self._rollout.stepped_down:
+        if self._step_down_after > 0 and worse_seconds >= self._step_down_after and self._rollout.down is None:
             self._rollout.step_down(
                 f"worse than {verdict.fallback} for {worse_seconds:.0f} s by the verdicts in {self._path}: "
                 f"{verdict.reason}"
             )
+
+    def _keep(self) -> None:
+        """Have the next start know what it has to of the policy that it will find in the policy file."""
+        if self._rollout.rolled_back:
+            return  # that is not the one in service, and what was kept of it still holds
+        digest, down = self._rollout.served.digest, self._rollout.down
+        self._kept.keep(SteppedDown(digest, down.since, down.reason) if down is not None else None)
 
     def _worse_seconds(self) -> float:
         verdict = self._verdict

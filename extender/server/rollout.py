@@ -94,6 +94,7 @@ class Rollout:
         self._before: ServedPolicy | None = None
         self._path = path
         self._seen = look(path)
+        self._filed = served.digest
         self._scorer = scorer
         self._ladder_of = ladder_of
         self._score_seconds = score_seconds
@@ -110,9 +111,14 @@ class Rollout:
         return self._served
 
     @property
-    def stepped_down(self) -> bool:
-        """Whether the rule behind the policy answers in its place."""
-        return self._down is not None
+    def rolled_back(self) -> bool:
+        """Whether the file holds another policy than the one in service, which a restart would serve."""
+        return self._served.digest != self._filed
+
+    @property
+    def down(self) -> Down | None:
+        """Since when and why the rule behind the policy answers in its place, if it does."""
+        return self._down
 
     async def watch(self, poll_seconds: float) -> None:
         """Look at the file, and at that of the candidate, again and again, until cancelled."""
@@ -145,6 +151,7 @@ class Rollout:
             log.error("policy %s stays in service, its file is not taken: %s", self._served.name, error)
             self._report(Swap.REFUSED, self._served)
             return
+        self._filed = served.digest
         if served.digest == self._served.digest:
             self._refusal = ""  # what was refused is no longer there
             return
@@ -164,15 +171,16 @@ class Rollout:
         self._agreement = None
         self._put_in_service(self._before, self._ladder_of(self._before), Swap.ROLLED_BACK)
 
-    def step_down(self, reason: str) -> None:
+    def step_down(self, reason: str, since: float | None = None) -> None:
         """Let the rule behind the policy answer alone.
 
         Args:
             reason: for people.
+            since: Unix seconds, where it was so before a restart; else from now on.
         """
         behind = self._ladder_of(self._served)[1:]
         rule = behind[0].rater.name
-        self._down = Down(time.time(), reason, rule)
+        self._down = Down(time.time() if since is None else since, reason, rule)
         self._scorer.serve(behind, f"{HEURISTIC_PREFIX}{rule}")
         served = self._served
         log.error("policy %s (%s) is stepped down from, %s answers: %s", served.name, served.digest, rule, reason)

@@ -196,7 +196,7 @@ class Extender:
     def _swapped(self, swap: Swap, served: ServedPolicy) -> None:
         self._metrics.policy_swaps.labels(swap).inc()
         self._metrics.serving(served.name, served.digest)
-        self._metrics.stepped_down.set(self._rollout.stepped_down)
+        self._metrics.stepped_down.set(self._rollout.down is not None)
 
     async def run(self, announce: Callable[["Extender"], None]) -> None:
         """Serve until SIGTERM or SIGINT; calls `announce` when both servers listen and the cluster has been listed.

@@ -168,11 +168,13 @@ def test_the_verdict_is_read_from_the_volume_that_is_given(helm: Path) -> None:
     rendered = render(helm, {"extender.outcome": {"volume": volume, "file": "a/v.json", "stepDownAfter": 600}})
     extender = rendered.extender()
     (mount,) = extender["volumeMounts"]
-    assert mount["readOnly"]
+    assert not mount["readOnly"]  # what was stepped down from is kept beside the verdict
     assert flags(extender)["--outcome-file"] == f"{mount['mountPath']}/a/v.json"
     assert flags(extender)["--step-down-after"] == "600"
     assert {"name": mount["name"]} | volume in rendered.pod()["volumes"]
     assert "--outcome-file" not in flags(render(helm).extender())
+    (mount,) = render(helm, {"extender.outcome.volume": volume}).extender()["volumeMounts"]
+    assert mount["readOnly"]
 
 
 def test_stepping_down_without_verdicts_is_refused(helm: Path) -> None:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from extender.policies.bundled import policy_path
+from extender.whole_file import put_whole
 from tests.cluster.replay_cluster import ReplayCluster, run_replay_cluster
 from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
-from training.cycle.records import put_whole
 
 INCUMBENT = "bundled:latency"
 POLL = ("--policy-poll", "0.5")

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from extender.whole_file import put_whole
 from training.cycle.recording import INCUMBENT, required
-from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Verdict, digest, put_whole, write_json
+from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Verdict, digest, write_json
 from training.cycle.retraining import CANDIDATE
 from training.cycle.serving import NOTE, Extender, Say, is_named, lying_name, refuse_what_was_taken_back, withdraw
 from training.cycle.settings import Settings

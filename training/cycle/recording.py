@@ -21,8 +21,9 @@ from extender.placement import CPU, MEMORY
 from extender.policies.base import PolicyError
 from extender.policies.onnx import load_policy
 from extender.telemetry.decision_records import DecisionRecord
+from extender.whole_file import put_whole
 from training.cycle.decision_lines import snapshot
-from training.cycle.records import Book, Found, GivenError, Verdict, digest, put_whole
+from training.cycle.records import Book, Found, GivenError, Verdict, digest
 from training.cycle.settings import Settings
 from training.cycle.traffic import Say, replay_whole, request_for
 from training.replay.api import ClusterError, connect

@@ -8,7 +8,6 @@ was given is compared with what it would be given now: where they differ the ste
 import fcntl
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from extender.whole_file import put_whole
 
 LOCK, STEERING_LOCK = "lock", "steering.lock"
 ROLLBACK = "rollback"
@@ -192,22 +193,6 @@ def _keep(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a file that is whole or not there, and outlasts a power failure."""
     put_whole(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def put_whole(path: Path, content: bytes) -> None:
-    """Put content into the place of a file: whoever reads it sees what was there before, or all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)  # the new name outlasts a power failure only when this is written too
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def digest(path: Path) -> str:

@@ -11,13 +11,14 @@ from rich.console import Console
 
 from extender.policies.base import PolicyError
 from extender.policies.onnx import load_policy
+from extender.whole_file import put_whole
 from training import checkpoint
 from training.command_line import checked
 from training.config import Config, ConfigError, register
 from training.cycle import recording
 from training.cycle.fitting import fitted_workload
 from training.cycle.recording import INCUMBENT
-from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, put_whole
+from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest
 from training.cycle.settings import EXPERIMENT, NODES, Settings
 from training.one_run import POLICY_FILE, carry_out
 from training.starting import StartError, network_of

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training.cycle.records import Book, CycleError, GivenError, digest, put_whole
+from extender.whole_file import put_whole
+from training.cycle.records import Book, CycleError, GivenError, digest
 from training.cycle.settings import Settings
 
 ANSWER_SECONDS = 5.0

@@ -133,6 +133,84 @@ def test_it_steps_down_says_so_stays_down_over_restarts_and_is_up_again_with_ano
         stands(extender, Standing.OTHER_POLICY)
 
 
+@pytest.mark.parametrize("left", [None, b'{"version": 1, "wri'], ids=repr)
+def test_what_is_stepped_down_from_stays_so_when_it_is_killed_whatever_became_of_the_verdict(
+    left: bytes | None, room: Room
+) -> None:
+    put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
+    with started(room) as extender:
+        down = extender.ask("GET", "/policy").json()["stepped_down"]
+        extender.process.kill()
+    if left is None:
+        room.verdict.unlink()
+    else:
+        room.verdict.write_bytes(left)
+    with started(room) as extender:
+        assert first(extender) == "large"
+        assert extender.ask("GET", "/policy").json()["stepped_down"] == down  # since when and why, too
+        assert extender.ask("POST", "/resume", b"").status == 200
+        extender.process.kill()
+    with started(room) as extender:
+        assert first(extender) == "small"
+
+
+def test_another_policy_is_not_held_down_by_what_was_kept_of_the_one_before(room: Room) -> None:
+    put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
+    kept = room.folder / "verdict.json.stepped-down"
+    with started(room):
+        assert SMALL.encode() in kept.read_bytes()
+    room.verdict.unlink()
+    room.policy.write_bytes(TO_THE_LARGE_ONE)
+    with started(room) as extender:
+        assert extender.count("stowage_stepped_down") == 0
+        assert not kept.exists()
+        put_verdict(room.verdict, worse_for(AFTER + 1, digest(TO_THE_LARGE_ONE)))
+        eventually(kept.exists)
+        (room.folder / "next").write_bytes(TO_THE_SMALL_ONE)
+        (room.folder / "next").replace(room.policy)
+        eventually(lambda: not kept.exists())
+        assert first(extender) == "small"
+
+
+def test_a_rollback_leaves_what_a_restart_would_serve_stepped_down_from(room: Room) -> None:
+    room.policy.write_bytes(TO_THE_LARGE_ONE)
+    with started(room) as extender:
+        (room.folder / "next").write_bytes(TO_THE_SMALL_ONE)
+        (room.folder / "next").replace(room.policy)
+        eventually(lambda: extender.count("stowage_policy_swaps_total", result="served") == 1)
+        put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
+        eventually((room.folder / "verdict.json.stepped-down").exists)
+        extender.ask("POST", "/rollback", b"")
+        room.verdict.unlink()
+        stands(extender, Standing.ABSENT)
+    with started(room) as extender:
+        assert extender.count("stowage_stepped_down") == 1
+
+
+def test_a_folder_that_cannot_be_written_is_said_once_and_stops_nothing(room: Room) -> None:
+    (room.folder / ".verdict.json.stepped-down.partial").mkdir()
+    put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
+    with started(room) as extender:
+        assert first(extender) == "large"
+        put_verdict(room.verdict, verdict_of(SMALL))
+        stands(extender, Standing.FINE)
+        put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
+        stands(extender, Standing.WORSE)
+        _, errors = extender.terminate()
+    assert errors.count("verdict.json.stepped-down cannot be written") == 1
+
+
+def test_never_stepping_down_is_a_way_up_too(room: Room) -> None:
+    put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
+    with started(room) as extender:
+        assert first(extender) == "large"
+    with started(room, "--step-down-after", "0") as extender:
+        assert first(extender) == "small"
+    room.verdict.unlink()
+    with started(room) as extender:
+        assert first(extender) == "small"
+
+
 def test_a_candidate_keeps_its_share_of_the_pods_when_the_policy_is_stepped_down_from(room: Room) -> None:
     put_verdict(room.verdict, worse_for(AFTER + 1, SMALL))
     candidate = room.folder / "candidate.json"

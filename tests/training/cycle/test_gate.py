@@ -6,11 +6,12 @@ import pytest
 from rich.console import Console
 
 from extender.policies.bundled import policy_path
+from extender.whole_file import put_whole
 from tests.training.cycle import recordings
 from training.cycle import gate, recording
 from training.cycle.fitting import fit
 from training.cycle.gate import refusals_of
-from training.cycle.records import Book, Found, Verdict, put_whole
+from training.cycle.records import Book, Found, Verdict
 from training.cycle.retraining import CANDIDATE
 from training.cycle.settings import GateSettings, RecordSettings, Settings
 from training.evaluation.statistics import Comparison

@@ -1,6 +1,4 @@
-import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -8,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cycle.records import Book, Found, GivenError, Verdict, changed, put_whole
+from training.cycle.records import Book, Found, GivenError, Verdict, changed
 
 HOLDS = """
 import sys, time
@@ -45,28 +43,6 @@ def test_a_record_that_is_none_is_refused_and_named(tmp_path: Path) -> None:
     (tmp_path / "fit.json").write_text("{")
     with pytest.raises(GivenError, match=r"fit\.json is no record"):
         Book(tmp_path).read("fit")
-
-
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
-    put_whole(tmp_path / "policy", b"old")
-    inode = os.stat(tmp_path / "policy").st_ino
-    put_whole(tmp_path / "policy", b"new")
-    assert (tmp_path / "policy").read_bytes() == b"new"
-    assert os.stat(tmp_path / "policy").st_ino != inode
-    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
-
-
-def test_a_file_that_was_put_and_its_name_are_written_to_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[tuple[bool, list[str]]] = []
-
-    def fsync(descriptor: int) -> None:
-        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), os.listdir(tmp_path)))
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    put_whole(tmp_path / "policy", b"new")
-    assert synced == [(False, [".policy.partial"]), (True, ["policy"])]
 
 
 def test_two_commands_do_not_work_on_a_cycle_and_one_that_was_killed_keeps_nobody_off(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from rich.console import Console
 
 from extender.policies.bundled import policy_path
 from extender.telemetry.decision_records import BoundRecord
+from extender.whole_file import put_whole
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import ExtenderProcess, exchange, serve
 from tests.training.workloads.test_recorded import MIDNIGHT, record
 from training.cycle import activation, steps, trial
 from training.cycle.recording import INCUMBENT
-from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, put_whole, write_json
+from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, write_json
 from training.cycle.retraining import CANDIDATE
 from training.cycle.serving import Extender, try_out
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings
