@@ -54,7 +54,7 @@ class Client:
         self.late_sends = 0.0
         self.last: dict[str, Any] = {"second": 0, "asked": 0, "failures": 0, "p99": None}
         self._answers = answers
-        numbers = (port, given.rate, 60 * given.minutes, given.candidates)
+        numbers = (port, given.rate, 60 * given.minutes, given.candidates, given.answer_seconds)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.soak.client", *map(str, numbers), answers],
             stdin=subprocess.PIPE,
@@ -248,6 +248,9 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--minutes", type=float, default=30.0, help="how long (default: 30)")
     parser.add_argument("--rate", type=float, default=300.0, help="requests a second (default: 300)")
+    parser.add_argument(
+        "--answer-seconds", type=float, default=1.0, help="limit of an answer; 1 is httpTimeout of the chart's extender"
+    )
     parser.add_argument("--nodes", type=int, default=1000, help="nodes (default: 1000)")
     parser.add_argument("--candidates", type=int, default=420, help="asked about; kube-scheduler: 420 of 1,000")
     parser.add_argument("--backlog", type=int, default=2000, help="pods asked about again and again (default: 2000)")

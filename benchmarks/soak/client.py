@@ -1,9 +1,10 @@
 """Asks the extender to prioritize, so many times a second, as kube-scheduler's client does; a process of its own.
 
-Usage: `python -m benchmarks.soak.client PORT RATE SECONDS CANDIDATES ANSWERS_FILE`. The load is open: a request is sent
-when it is due, whether the ones before are answered or not, over a kept connection that is free or else over a new one.
-Whatever kube-scheduler would count as a failure is one here: no connection, a connection that is closed in between, a
-status other than 200, a body that is no ranking of nodes that were asked about, no answer within its time limit.
+Usage: `python -m benchmarks.soak.client PORT RATE SECONDS CANDIDATES LIMIT_SECONDS ANSWERS_FILE`. The load is open: a
+request is sent when it is due, whether the ones before are answered or not, over a kept connection that is free or else
+over a new one. Whatever kube-scheduler would count as a failure is one here: no connection, a connection that is closed
+in between, a status other than 200, a body that is no ranking of nodes that were asked about, no answer within its time
+limit.
 
 It is told what to ask about line by line (JSON): `{"nodes": [...]}` are the nodes from then on, `{"backlog": [...]}`
 the pods that wait and are asked about in turn, `{"pod": ...}` one that is asked about once, next. It tells, as lines:
@@ -24,7 +25,6 @@ from typing import Any
 import numpy as np
 import uvloop
 
-LIMIT_SECONDS = 1.0  # httpTimeout of the chart's extender
 LATE_SECONDS = 0.05
 CONNECTIONS_AT_MOST = 256
 IDLE_SECONDS = 90.0  # after which Go closes a kept connection, net/http.DefaultTransport.IdleConnTimeout
@@ -35,11 +35,18 @@ class BadAnswerError(Exception):
 
 
 class Asker:
-    """Everything that is asked, and what came of it."""
+    """Everything that is asked, and what came of it.
 
-    def __init__(self, port: int, candidates: int) -> None:
+    Args:
+        port: the extender's.
+        candidates: nodes in a request.
+        limit_seconds: a request without an answer by then has failed.
+    """
+
+    def __init__(self, port: int, candidates: int, limit_seconds: float) -> None:
         self._port = port
         self._candidates = candidates
+        self._limit = limit_seconds
         self._free: deque[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = deque()  # the last used last
         self._open = 0
         self._nodes: list[str] = []
@@ -81,7 +88,7 @@ class Asker:
         began = loop.time()
         seconds, ranked = math.nan, math.nan
         try:
-            async with asyncio.timeout(LIMIT_SECONDS):
+            async with asyncio.timeout(self._limit):
                 answer = await self._exchange(body)
             seconds = loop.time() - began
             ranking = read_ranking(answer, names)
@@ -161,8 +168,8 @@ def tell(line: dict[str, Any]) -> None:
 
 async def main() -> None:
     """Ask for so long, and write down what came of it."""
-    port, rate, seconds, candidates = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-    asker = Asker(port, candidates)
+    rate, seconds = float(sys.argv[2]), float(sys.argv[3])
+    asker = Asker(port=int(sys.argv[1]), candidates=int(sys.argv[4]), limit_seconds=float(sys.argv[5]))
     loop = asyncio.get_running_loop()
     told = asyncio.StreamReader(limit=2**26)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin.buffer)
@@ -188,7 +195,7 @@ async def main() -> None:
                 recent = np.array(asker.answers[-3 * int(rate) :])[1::3]
                 p99 = float(np.nanpercentile(recent, 99)) if np.isfinite(recent).any() else None
                 tell({"second": reported, "asked": number, "failures": asker.failures, "p99": p99})
-    np.save(Path(sys.argv[5]), np.array(asker.answers).reshape(-1, 3))
+    np.save(Path(sys.argv[6]), np.array(asker.answers).reshape(-1, 3))
     tell({"late_sends": asker.late_sends / asker.turn})
     await listening
 

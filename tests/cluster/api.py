@@ -13,6 +13,7 @@ import yaml
 
 Document = dict[str, Any]
 
+ANSWER_SECONDS = 60.0  # ends what hangs; on a busy machine an answer takes its time
 _COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
     "Node": "/api/v1/nodes",
@@ -41,7 +42,7 @@ class Api:
             base_url=server,
             headers={"Authorization": f"Bearer {token}"},
             verify=ssl.create_default_context(cafile=str(certificate)),
-            timeout=10.0,
+            timeout=ANSWER_SECONDS,
         )
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from tests.cluster.ledger import account, base_units_of_scheduler, differences, 
 from tests.cluster.replay import Replay
 from tests.cluster.scheduler import Scheduler
 
-AGREE_LIMIT_SECONDS = 20.0
+AGREE_LIMIT_SECONDS = 90.0
 FIRST_RANKED_SHARE = 0.99
 SCHEDULER_VERBS = ("filter", "prioritize")
 

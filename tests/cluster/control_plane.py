@@ -16,7 +16,7 @@ import yaml
 from tests.cluster.api import Api
 from tests.cluster.processes import Process, free_port
 
-READY_LIMIT_SECONDS = 60.0
+READY_LIMIT_SECONDS = 180.0
 
 
 class Restartable:

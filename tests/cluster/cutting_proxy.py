@@ -46,7 +46,7 @@ class CuttingProxy:
             except OSError:
                 return  # closed
             try:
-                server = socket.create_connection(("127.0.0.1", self._target), timeout=5.0)
+                server = socket.create_connection(("127.0.0.1", self._target), timeout=60.0)
                 server.settimeout(None)
             except OSError:
                 client.close()  # nobody listens there now

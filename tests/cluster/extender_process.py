@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.cluster.api import ANSWER_SECONDS
 from tests.cluster.processes import Process
 
-READY_LIMIT_SECONDS = 60.0
+READY_LIMIT_SECONDS = 180.0
 
 
 class Decision(NamedTuple):
@@ -104,7 +105,7 @@ class ExtenderProcess:
     def prioritize(self, pod: Mapping[str, Any], nodes: list[str]) -> list[dict[str, Any]]:
         """Ask as kube-scheduler does."""
         body = {"Pod": pod, "Nodes": None, "NodeNames": nodes}
-        answer = httpx.post(f"{self._url}/prioritize", json=body, timeout=5.0).raise_for_status()
+        answer = httpx.post(f"{self._url}/prioritize", json=body, timeout=ANSWER_SECONDS).raise_for_status()
         priorities: list[dict[str, Any]] = answer.json()
         return priorities
 
@@ -151,13 +152,13 @@ class ExtenderProcess:
 
     def policy(self) -> dict[str, Any]:
         """What is in service, and what is tried."""
-        shown: dict[str, Any] = httpx.get(f"{self._url}/policy", timeout=5.0).raise_for_status().json()
+        shown: dict[str, Any] = httpx.get(f"{self._url}/policy", timeout=ANSWER_SECONDS).raise_for_status().json()
         return shown
 
     def explain(self, pod: str) -> dict[str, Any]:
         """What is known of a pod of the default namespace."""
         url = f"{self._url}/explain?pod=default/{pod}"
-        shown: dict[str, Any] = httpx.get(url, timeout=5.0).raise_for_status().json()
+        shown: dict[str, Any] = httpx.get(url, timeout=ANSWER_SECONDS).raise_for_status().json()
         return shown
 
     def counted(self, name: str) -> list[dict[str, str]]:
@@ -166,12 +167,12 @@ class ExtenderProcess:
 
     def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
         """The series of a metric."""
-        text = httpx.get(f"{self._url}/metrics", timeout=5.0).raise_for_status().text
+        text = httpx.get(f"{self._url}/metrics", timeout=ANSWER_SECONDS).raise_for_status().text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return [(sample.labels, sample.value) for sample in samples if sample.name == name]
 
     def _state(self) -> dict[str, Any]:
-        state: dict[str, Any] = httpx.get(f"{self._url}/state", timeout=5.0).raise_for_status().json()
+        state: dict[str, Any] = httpx.get(f"{self._url}/state", timeout=ANSWER_SECONDS).raise_for_status().json()
         return state
 
     def _is_ready(self) -> bool:

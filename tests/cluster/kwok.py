@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.cluster.api import Api, Document, load_documents
 from tests.cluster.processes import Process, wait_for
 
-READY_LIMIT_SECONDS = 60.0
+READY_LIMIT_SECONDS = 180.0
 
 
 @contextmanager

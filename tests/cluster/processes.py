@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-STOP_LIMIT_SECONDS = 10.0
+STOP_LIMIT_SECONDS = 60.0
 POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

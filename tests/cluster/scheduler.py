@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cluster.api import load_documents
 from tests.cluster.processes import Process, free_port
 
-READY_LIMIT_SECONDS = 60.0
+READY_LIMIT_SECONDS = 180.0
 # What it logs when the extender gave no usable answer and it went on without (pkg/scheduler/schedule_one.go).
 EXTENDER_FAILURES = ("Skipping extender as it returned error", "Failed to run extender's priority function")
 
@@ -40,7 +40,7 @@ class Scheduler:
         (pkg/scheduler/metrics/resources).
         """
         requested: dict[tuple[str, str], float] = {}
-        text = httpx.get(f"{self._address}/metrics/resources", verify=False, timeout=10.0).raise_for_status().text
+        text = httpx.get(f"{self._address}/metrics/resources", verify=False, timeout=60.0).raise_for_status().text
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if sample.name == "kube_pod_resource_request" and sample.labels["node"]:
@@ -50,7 +50,7 @@ class Scheduler:
 
     def metrics(self) -> str:
         """Its metrics, in Prometheus' text format."""
-        return httpx.get(f"{self._address}/metrics", verify=False, timeout=30.0).raise_for_status().text
+        return httpx.get(f"{self._address}/metrics", verify=False, timeout=60.0).raise_for_status().text
 
 
 @contextmanager

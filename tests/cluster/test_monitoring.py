@@ -28,7 +28,7 @@ def rulecheck(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rules_and_panels_are_expressions_of_prometheus(rulecheck: Path, tmp_path: Path) -> None:
     panels = [{"record": f"panel:{number}", "expr": each} for number, each in enumerate(dashboard().values())]
     (tmp_path / "panels").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": panels}]}))
-    done = subprocess.run([rulecheck, ALERTS, tmp_path / "panels"], capture_output=True, text=True, timeout=60.0)
+    done = subprocess.run([rulecheck, ALERTS, tmp_path / "panels"], capture_output=True, text=True, timeout=180.0)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(len(alerts())), str(len(panels))]
@@ -38,4 +38,4 @@ def test_what_is_no_expression_is_noticed(rulecheck: Path, tmp_path: Path) -> No
     rules = [{"record": "r", "expr": "sum(rate(stowage_nodes[5m])"}]
     (tmp_path / "rules").write_text(json.dumps({"groups": [{"name": "g", "rules": rules}]}))
 
-    assert subprocess.run([rulecheck, tmp_path / "rules"], capture_output=True, timeout=60.0).returncode == 1
+    assert subprocess.run([rulecheck, tmp_path / "rules"], capture_output=True, timeout=180.0).returncode == 1

@@ -15,7 +15,7 @@ from tests.cluster.processes import wait_for
 from tests.cluster.replay_cluster import ReplayCluster, run_replay_cluster
 from tests.cluster.workload import make_pod
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.cluster
 
 MARKED = "labelSelector=stowage.dev%2Freplay"
 COLLECTIONS = (

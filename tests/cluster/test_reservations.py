@@ -11,7 +11,7 @@ from tests.cluster.processes import wait_for
 from tests.cluster.testbed import MANIFESTS, Testbed
 from tests.cluster.workload import make_pod
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.cluster
 
 LIMIT_SECONDS = 120.0
 SOONEST = "gpu-whole-5"

@@ -18,7 +18,7 @@ from tests.cluster.tools.build import DEFAULT_KUBERNETES
 from tests.cluster.waves import Waves
 from tests.cluster.workload import make_pod
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.cluster
 
 PROFILES = Path(__file__).with_name("scoring_profiles.yaml")
 KUBERNETES = os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES)

@@ -7,12 +7,14 @@ from rich.console import Console
 
 from benchmarks.soak.__main__ import parse, soak
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.cluster
 
 
 def test_no_request_fails_while_nodes_pods_policies_and_the_api_server_change(tools: Path, tmp_path: Path) -> None:
     arguments = "--minutes 0.5 --rate 100 --nodes 200 --candidates 130 --backlog 300 --pods 5 --swap-seconds 3"
-    given = parse([*arguments.split(), "--restarts", "1", "--down-seconds", "3", "--assume-ttl", "5"])
+    given = parse(
+        [*arguments.split(), "--restarts", "1", "--down-seconds", "3", "--assume-ttl", "5", "--answer-seconds", "30"]
+    )
 
     seen = soak(given, tools, tmp_path, Console(quiet=True))
 

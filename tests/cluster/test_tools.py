@@ -22,7 +22,7 @@ def pretend_to_build(tool: Tool, directory: Path) -> None:
 
 def test_without_go_one_line_says_so(tmp_path: Path) -> None:
     command = [sys.executable, build.__file__]
-    answer = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=30)
+    answer = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=120)
 
     assert answer.returncode == 2
     assert answer.stdout == ""

@@ -36,7 +36,7 @@ from tests.cluster.processes import free_port, wait_for
 from tests.cluster.testbed import MANIFESTS
 from tests.cluster.workload import make_pod
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.cluster
 
 READY_LIMIT_SECONDS = 180.0
 AGREE_LIMIT_SECONDS = 90.0

@@ -10,7 +10,7 @@ from tests.cluster.api import PODS, Api, Document
 from tests.cluster.processes import wait_for
 from tests.cluster.scheduler_log import SchedulerLog
 
-SETTLE_LIMIT_SECONDS = 60.0
+SETTLE_LIMIT_SECONDS = 180.0
 
 
 class Waves:

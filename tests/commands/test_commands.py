@@ -100,7 +100,7 @@ def complete(script: Path, *words: str) -> list[str]:
     quoted = " ".join(f"'{word}'" for word in words)
     line = f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}"
     asked = f"source {script}; {line}; _stowage; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-    answer = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, timeout=60)
+    answer = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, timeout=180)
     return answer.stdout.split()
 
 

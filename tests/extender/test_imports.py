@@ -28,7 +28,7 @@ print(*[name for name in {FORBIDDEN!r} if name in sys.modules])
 
 def run(code: str) -> list[str]:
     ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
@@ -60,7 +60,7 @@ def test_onnx_runtime_reports_to_nobody() -> None:
         env=environment | {"HOME": "/proc/nobody"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert answer.stdout == "loaded\n"
     assert "telemetry" not in answer.stderr

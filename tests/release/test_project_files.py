@@ -31,7 +31,7 @@ def test_an_issue_form_has_what_github_wants(template: Path) -> None:
 def test_the_hooks_of_commits_are_valid_and_their_programs_are_installed() -> None:
     config = ROOT / ".pre-commit-config.yaml"
     binaries = Path(sys.executable).parent
-    subprocess.run([str(binaries / "pre-commit"), "validate-config", str(config)], check=True, timeout=60)
+    subprocess.run([str(binaries / "pre-commit"), "validate-config", str(config)], check=True, timeout=120)
     [repository] = yaml.safe_load(config.read_text())["repos"]
     for hook in repository["hooks"]:
         program = hook["entry"].split()[0]

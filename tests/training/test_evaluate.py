@@ -22,7 +22,7 @@ from training.simulator.scheduling import SchedulerArguments
 from training.workloads.base import BASE_RESOURCES
 from training.workloads.selection import WorkloadArguments
 
-LIMIT_SECONDS = 240.0
+LIMIT_SECONDS = 600.0
 SMALL = [
     "--workload",
     "synthetic",

@@ -21,7 +21,7 @@ from training.one_run import PODS_COUNTED
 from training.recorder import read_curve
 from training.workloads.distribution import FEATURES
 
-LIMIT_SECONDS = 240.0
+LIMIT_SECONDS = 600.0
 SMALL = [
     "workload.source=synthetic",
     "training.total_timesteps=3072",

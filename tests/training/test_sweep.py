@@ -13,7 +13,7 @@ from tests.training.test_run import SMALL
 from training.config import ConfigError
 from training.sweep import parsed
 
-LIMIT_SECONDS = 280.0
+LIMIT_SECONDS = 600.0
 TINY = [
     *(entry for entry in SMALL if "total_timesteps" not in entry),
     *("training.total_timesteps=512", "training.held_out_timesteps=256", "evaluation.seeds=1", "ask=false"),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tests.cluster.api import PODS, Api, Document
 from tests.cluster.workload import SCHEDULER_NAME, make_pod
 
-BOUND_LIMIT_SECONDS = 60.0
+BOUND_LIMIT_SECONDS = 180.0
 SIMULATED_NODE = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
 
 

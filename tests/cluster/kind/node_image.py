@@ -266,7 +266,7 @@ def _preload(root: Path, archives: list[Path]) -> None:
 
 
 def _wait_for_containerd(socket: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
             ctr(socket, "version")

@@ -5,7 +5,7 @@ from tests.cluster.kind.arriving import tolerant_pod
 from tests.cluster.kind.release import Extender
 from tests.cluster.processes import wait_for
 
-BOUND_LIMIT_SECONDS = 60.0
+BOUND_LIMIT_SECONDS = 180.0
 SHAPES = (
     {"cpu": "4", "memory": "8Gi"},
     {"cpu": "8", "memory": "8Gi", "stowage.dev/gpu-milli": "300"},

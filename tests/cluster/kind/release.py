@@ -23,7 +23,7 @@ VALUES: Mapping[str, object] = {
     "image": {"repository": REPOSITORY, "tag": TAG, "pullPolicy": "Never"},
     "extender.deadline": 0.9,
 }
-FORWARD_LIMIT_SECONDS = 30.0
+FORWARD_LIMIT_SECONDS = 120.0
 
 
 class Release:
@@ -97,7 +97,7 @@ class Extender:
 
     def __init__(self, url: str) -> None:
         # By this way its name is not the one that its certificate is for; helm's test checks the certificate.
-        self._client = httpx.Client(base_url=url, timeout=5.0, verify=False)
+        self._client = httpx.Client(base_url=url, timeout=60.0, verify=False)
 
     def answers(self) -> bool:
         """Whether it can be asked."""

@@ -23,7 +23,7 @@ def alone(release: Release) -> Iterator[Release]:
     yield release
     release.uninstall()
     release.cluster.kubectl("delete", "namespace", NAMESPACE)
-    wait_for(lambda: everything(release.cluster) <= before, 60.0, "everything of the release to be gone", 1.0)
+    wait_for(lambda: everything(release.cluster) <= before, 180.0, "everything of the release to be gone", 1.0)
 
 
 @pytest.fixture(scope="module")

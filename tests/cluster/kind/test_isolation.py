@@ -14,7 +14,7 @@ from tests.cluster.kind.isolation import NotIsolatedError, assert_isolated
 from tests.cluster.processes import wait_for
 
 ISOLATED = (sys.executable, "-m", "tests.cluster.kind.isolation")
-END_LIMIT_SECONDS = 30.0
+END_LIMIT_SECONDS = 120.0
 
 
 def test_a_cluster_is_refused_outside_of_a_namespace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_a_cluster_is_refused_outside_of_a_namespace_of_its_own(monkeypatch: pyt
 @pytest.mark.kind
 def test_there_is_loopback_and_no_way_out() -> None:
     show = "cat /proc/self/net/dev | tail -n +3 | cut -d: -f1; ip route; ip -6 route show default; exit 7"
-    answer = subprocess.run([*ISOLATED, "sh", "-c", show], capture_output=True, text=True, timeout=60)
+    answer = subprocess.run([*ISOLATED, "sh", "-c", show], capture_output=True, text=True, timeout=180)
     assert (answer.returncode, answer.stdout.split(), answer.stderr) == (7, ["lo"], "")
 
 

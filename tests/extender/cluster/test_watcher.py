@@ -18,7 +18,7 @@ from tests.extender.cluster.api_server import FakeApiServer, query_of
 from tests.extender.cluster.test_reflector import Counters
 from tests.extender.objects import pod
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 120.0
 
 
 class Served:

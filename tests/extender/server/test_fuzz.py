@@ -112,6 +112,6 @@ def test_the_server_keeps_to_its_description(extender: ExtenderProcess, tmp_path
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]

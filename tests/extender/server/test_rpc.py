@@ -31,7 +31,7 @@ def score(channel: grpc.Channel, name: str, names: list[str], seconds: float = 0
     )
     identity = PodIdentity(namespace="default", name=name, uid=f"uid-{name}" if name else "")
     request = ScoreRequest(pod=identity, requests=requests, node_names=names, expected_seconds=seconds)
-    response: ScoreResponse = call(request, timeout=10.0)
+    response: ScoreResponse = call(request, timeout=60.0)
     return response
 
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_answered_has_a_status_and_a_reason(
 
 @pytest.mark.parametrize("service", ["", "stowage.v1.Scoring"])
 def test_the_health_service_says_serving(channel: grpc.Channel, service: str) -> None:
-    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=10.0)
+    answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=60.0)
 
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
@@ -120,7 +120,7 @@ def test_reflection_lists_the_services_and_describes_scoring(channel: grpc.Chann
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="stowage.v1.Scoring"),
     ]
-    listed, described = list(stub.ServerReflectionInfo(iter(asked), timeout=10.0))
+    listed, described = list(stub.ServerReflectionInfo(iter(asked), timeout=60.0))
 
     services = {service.name for service in listed.list_services_response.service}
     assert services >= {"stowage.v1.Scoring", "grpc.health.v1.Health"}

@@ -88,9 +88,9 @@ def test_every_verb_and_method_has_a_span_and_operators_have_none(traced: Extend
     message = request.SerializeToString()
     with grpc.insecure_channel(traced.grpc_address) as channel:
         metadata = [("traceparent", SAMPLED)]
-        channel.unary_unary("/stowage.v1.Scoring/Score")(message, timeout=60.0, metadata=metadata)
+        channel.unary_unary("/stowage.v1.Scoring/Score")(message, timeout=120.0, metadata=metadata)
         stream = channel.stream_stream("/stowage.v1.Scoring/ScoreStream")
-        assert len(list(stream(iter([message, message]), timeout=60.0, metadata=metadata))) == 2
+        assert len(list(stream(iter([message, message]), timeout=120.0, metadata=metadata))) == 2
 
     spans = received.spans(6)
     assert [span.name for span in spans] == [
@@ -179,7 +179,7 @@ def test_a_collector_that_comes_back_is_told_of_once(received: Collector, tmp_pa
 
 def test_without_a_collector_nothing_of_opentelemetry_is_loaded() -> None:
     code = "import extender.__main__, sys; print([name for name in sys.modules if name.startswith('opentelemetry')])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60.0)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120.0)
 
     assert done.stdout == "[]\n"
 
@@ -193,7 +193,7 @@ def test_what_is_no_address_is_refused_at_the_start(collector: str, tmp_path: Pa
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60.0,
+        timeout=120.0,
     )
     assert done.returncode == 2
     assert "--trace-collector" in done.stderr
@@ -209,7 +209,7 @@ def test_where_opentelemetry_is_missing_the_start_says_what_to_install(tmp_path:
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60.0,
+        timeout=120.0,
     )
     assert done.returncode == 2
     assert "extra `tracing`" in done.stderr

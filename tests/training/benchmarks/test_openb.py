@@ -130,7 +130,7 @@ def test_the_command_writes_every_run(openb_traces: Path, tmp_path: Path) -> Non
     policy = tmp_path / "own.onnx"
     policy.write_bytes(policy_file())
     command += ["--policy", f"bestfit,fgd,random,{policy}", "--seeds", "42", "--json", str(tmp_path / "runs.json")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, result.stderr
     runs = json.loads((tmp_path / "runs.json").read_text())
     assert [(run["mix"], run["policy"], run["seed"]) for run in runs] == [
@@ -154,6 +154,6 @@ def test_the_command_writes_every_run(openb_traces: Path, tmp_path: Path) -> Non
 )
 def test_a_wrong_argument_is_refused_with_what_is_expected(arguments: list[str], complaint: str) -> None:
     command = [sys.executable, "-m", "training.benchmarks.openb", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 2
     assert complaint in result.stderr

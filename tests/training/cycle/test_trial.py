@@ -83,12 +83,12 @@ def trying(tmp_path: Path) -> Iterator[tuple[Book, Settings]]:
             policy_file=policy,
             candidate_file=str(wanted),
             extender=f"http://{extender.http_address}",
-            patience_seconds=60.0,
-            shadow=ShadowSettings(pods=20, limit_seconds=60.0),
-            canary=CanarySettings(percent=50.0, pods=20, limit_seconds=60.0, settle_seconds=0.0),
+            patience_seconds=300.0,
+            shadow=ShadowSettings(pods=20, limit_seconds=300.0),
+            canary=CanarySettings(percent=50.0, pods=20, limit_seconds=300.0, settle_seconds=0.0),
         )
         with asked(extender):
-            deadline = time.monotonic() + 30.0
+            deadline = time.monotonic() + 120.0
             while not log.exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -123,7 +123,7 @@ def test_a_candidate_goes_from_shadow_over_canary_into_service_and_back(trying: 
 
 def test_a_rollback_in_the_middle_of_a_canary_withdraws_the_candidate(trying: tuple[Book, Settings]) -> None:
     book, settings = trying
-    never = replace(settings, canary=CanarySettings(percent=50.0, pods=10_000, limit_seconds=60.0))
+    never = replace(settings, canary=CanarySettings(percent=50.0, pods=10_000, limit_seconds=300.0))
     ended: list[object] = []
     running = threading.Thread(target=lambda: ended.append(trial.canary(book, never, QUIET, silent)))
     running.start()
@@ -131,7 +131,7 @@ def test_a_rollback_in_the_middle_of_a_canary_withdraws_the_candidate(trying: tu
         time.sleep(0.05)
     assert "the candidate is withdrawn" in activation.rollback(book, settings, silent).said
     assert Extender(settings).policy()["candidate"] is None  # it was waited for
-    running.join(60)
+    running.join(300)
     assert ended[0].verdict is Verdict.REFUSED
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
 
@@ -156,7 +156,7 @@ def test_what_the_extender_cannot_load_is_refused_and_the_incumbent_stays(trying
 
 def test_disagreement_refuses_where_agreement_is_asked_for(trying: tuple[Book, Settings]) -> None:
     book, settings = trying
-    strict = replace(settings, shadow=ShadowSettings(pods=20, limit_seconds=60.0, agreement=1.0))
+    strict = replace(settings, shadow=ShadowSettings(pods=20, limit_seconds=300.0, agreement=1.0))
     found = trial.shadow(book, strict, QUIET, silent)
     assert (found.verdict is Verdict.REFUSED) == (found.figures["agreement"] < 1.0)
 

@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from training.processes import stop
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-START_SECONDS = 60.0
-APPEARS_MS = 60_000  # a chart is drawn after its text; Playwright's 5 s are too few on a machine that does other work
+START_SECONDS = 240.0
+APPEARS_MS = 120_000  # a chart is drawn after its text; Playwright's 5 s are too few on a machine that does other work
 # As root there is no sandbox; without the others a browser looks for updates at every start.
 FLAGS = (
     "--no-sandbox",
@@ -36,10 +36,10 @@ def find_chromium() -> str | None:
 
 @contextmanager
 def chromium(executable: str) -> Iterator[Browser]:
-    """A headless Chromium; what a test expects of its pages may take a minute to appear."""
+    """A headless Chromium; what a test expects of its pages may take two minutes to appear."""
     expect.set_options(timeout=APPEARS_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS), timeout=APPEARS_MS)
         try:
             yield browser
         finally:

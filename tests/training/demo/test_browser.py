@@ -20,7 +20,7 @@ from tests.training.demo.browser import chromium, demo, find_chromium
 from training.evaluation.plots import CurvePoint
 from training.recorder import CURVE_FILE, write_curve
 
-COMPILING_MS = 240_000  # the first cluster compiles the simulator, where no test did before
+COMPILING_MS = 600_000  # the first cluster compiles the simulator, where no test did before
 DESK, PHONE = (1280, 1120), (390, 844)
 COLOURS = 160  # of the pictures in docs/: few, so that they are small
 
@@ -47,6 +47,7 @@ def browser() -> Iterator[Browser]:
 def opened(browser: Browser, size: tuple[int, int], scheme: Any = "light") -> tuple[Page, set[str]]:
     """A page, and the hosts that it ever asks for anything."""
     page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    page.set_default_timeout(COMPILING_MS)
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
     return page, hosts
@@ -71,7 +72,7 @@ def assert_nothing_sticks_out(page: Page) -> None:
 def test_a_decision_is_explained_and_the_cluster_goes_on(browser: Browser, address: str) -> None:
     page, hosts = opened(browser, DESK)
     page.goto(address)
-    page.locator(".sw-grid").wait_for(timeout=COMPILING_MS)
+    page.locator(".sw-grid").wait_for()
     assert page.locator(".sw-node").count() == 32
     assert page.locator(".sw-best").count() == 1
     before = page.get_by_text("It fits on").inner_text()
@@ -89,7 +90,7 @@ def test_an_upload_is_verified_by_the_extender(browser: Browser, address: str) -
     page, _ = opened(browser, DESK)
     page.goto(address)
     field = page.locator("input[type=file]")
-    field.wait_for(state="attached", timeout=COMPILING_MS)
+    field.wait_for(state="attached")
     field.set_input_files({"name": "bad.onnx", "mimeType": "application/octet-stream", "buffer": b"no graph"})
     expect(page.get_by_text("The extender refuses bad.onnx")).to_be_visible()
     good = policy_path("bundled:packing").read_bytes()
@@ -102,7 +103,7 @@ def test_policies_meet_side_by_side(browser: Browser, address: str) -> None:
     page, _ = opened(browser, PHONE, "dark")
     page.goto(f"{address}/side-by-side")
     page.get_by_role("button", name="Play").click()
-    page.get_by_text("brackets are 95 % intervals").wait_for(timeout=COMPILING_MS)
+    page.get_by_text("brackets are 95 % intervals").wait_for()
     expect(page.locator(".js-plotly-plot")).to_be_visible()
     assert_nothing_sticks_out(page)
     take_picture(page, "side-by-side-phone")
@@ -113,7 +114,7 @@ def test_policies_meet_side_by_side(browser: Browser, address: str) -> None:
 def test_a_phone_is_wide_enough(browser: Browser, address: str, path: str) -> None:
     page, hosts = opened(browser, PHONE)
     page.goto(f"{address}/{path}")
-    page.locator(".js-plotly-plot").first.wait_for(timeout=COMPILING_MS)
+    page.locator(".js-plotly-plot").first.wait_for()
     assert_nothing_sticks_out(page)
     take_picture(page, "phone" if not path else f"{path}-phone")
     assert hosts == {"127.0.0.1"}

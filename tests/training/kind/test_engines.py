@@ -55,7 +55,7 @@ def test_without_an_engine_one_line_says_so(tmp_path: Path) -> None:
         env={**os.environ, "PATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert answer.returncode == 2
     assert answer.stdout == ""
