@@ -105,9 +105,7 @@ def carry_out(options: argparse.Namespace, console: Console) -> int:
             if options.step == RUN:
                 record = steps.run(book, settings, console, say)
             else:
-                if options.again:
-                    book.set_aside(options.step)
-                record = steps.do(options.step, book, settings, console, say)
+                record = steps.do(options.step, book, settings, console, say, anew=options.again)
     if options.json:
         sys.stdout.write(json.dumps(vars(record), indent=1) + "\n")
     return CODES[record.verdict]

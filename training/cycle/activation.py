@@ -72,17 +72,10 @@ def activate(book: Book, settings: Settings, say: Say) -> Found:
         GivenError: a setting or the candidate is missing, or the policy file is not the one that was compared.
         CycleError: the extender did not answer in time.
     """
-    target = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
+    target = target_of(book, settings)
     candidate, incumbent = book.folder / CANDIDATE, book.folder / INCUMBENT
-    if not candidate.is_file() or not incumbent.is_file():
-        raise GivenError(f"{book.folder}: there is no candidate and incumbent: do the steps record and train first")
     before, now, here = digest(incumbent), digest(candidate), digest(target)
     extender = Extender(settings)
-    if here not in (before, now):
-        raise GivenError(
-            f"{target} is neither the incumbent nor the candidate of this cycle ({here[:12]}, where {before[:12]} was "
-            "expected): somebody has replaced it since; begin another cycle"
-        )
     old_refusal = str(extender.policy().get("last_refusal") or "") if here != now else ""
     with book.steering():
         refuse_what_was_taken_back(book)
@@ -136,6 +129,36 @@ def _leave(book: Book, activation: Activation) -> None:
             write_json(book.folder / ACTIVATED, asdict(activation.earlier))
         else:
             (book.folder / ACTIVATED).unlink(missing_ok=True)
+
+
+def check(book: Book, settings: Settings) -> None:
+    """Refuse what `activate` could not be done with; nothing is touched.
+
+    Raises:
+        GivenError: as for the step.
+        CycleError: the extender does not answer.
+    """
+    target_of(book, settings)
+    Extender(settings).policy()
+
+
+def target_of(book: Book, settings: Settings) -> Path:
+    """The policy file, which has to be the incumbent of the cycle, or its candidate already.
+
+    Raises:
+        GivenError: it is not, or a file is missing.
+    """
+    target = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
+    candidate, incumbent = book.folder / CANDIDATE, book.folder / INCUMBENT
+    if not candidate.is_file() or not incumbent.is_file():
+        raise GivenError(f"{book.folder}: there is no candidate and incumbent: do the steps record and train first")
+    before, here = digest(incumbent), digest(target)
+    if here not in (before, digest(candidate)):
+        raise GivenError(
+            f"{target} is neither the incumbent nor the candidate of this cycle ({here[:12]}, where {before[:12]} was "
+            "expected): somebody has replaced it since; begin another cycle"
+        )
+    return target
 
 
 def rollback(book: Book, settings: Settings, say: Say, *, force: bool = False) -> Found:

@@ -65,14 +65,12 @@ def gate(book: Book, settings: Settings, console: Console) -> Found:
     """Do the step.
 
     Raises:
-        GivenError: there is no candidate.
+        GivenError: nothing is recorded.
         CycleError: a policy cannot be played.
     """
     speed = recording.recorded_speed(book)
     recorded = recording.read(book.folder, settings, speed)
     incumbent, candidate = book.folder / INCUMBENT, book.folder / CANDIDATE
-    if not candidate.is_file():
-        raise GivenError(f"{candidate}: there is no candidate: do the step train first, or put a policy file there")
     try:
         evaluations = play(book.folder, settings, recorded, console)
     except PolicyError as error:
@@ -91,6 +89,13 @@ def gate(book: Book, settings: Settings, console: Console) -> Found:
         "report": str(book.folder / REPORT),
     }
     return Found(verdict, said, figures, digests)
+
+
+def check(book: Book, settings: Settings) -> None:
+    """Refuse what the step could not be done with: raises GivenError where there is no candidate."""
+    candidate = book.folder / CANDIDATE
+    if not candidate.is_file():
+        raise GivenError(f"{candidate}: there is no candidate: do the step train first, or put a policy file there")
 
 
 def play(folder: Path, settings: Settings, recorded: Recorded, console: Console) -> dict[str, Evaluation]:

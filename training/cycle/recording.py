@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import math
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ import numpy as np
 
 from extender.placement import CPU, MEMORY
 from extender.policies.base import PolicyError
-from extender.policies.onnx import load_policy
-from extender.telemetry.decision_records import DecisionRecord
+from extender.policies.onnx import OnnxPolicy, load_policy
+from extender.telemetry.decision_records import DecisionRecord, Record
 from extender.whole_file import put_whole
 from training.cycle.decision_lines import snapshot
 from training.cycle.records import Book, Found, GivenError, Verdict, digest
@@ -41,6 +42,7 @@ HOUR_SECONDS = 3600.0
 ROUNDING = 1e-9  # so that the last pod is in the last period
 FLUSHED_SECONDS = 2.0  # the log is flushed every second
 CLUSTER_NODES = "/api/v1/nodes"
+NODE_FILES = kubectl.NODE_FILE, csv_trace.NODE_FILE
 
 
 @dataclass(frozen=True)
@@ -81,40 +83,18 @@ def record(book: Book, settings: Settings, say: Say) -> Found:
         GivenError: a setting is missing, or a file that it names; too few pods were recorded.
         CycleError: the replay failed, or the log cannot be read.
     """
-    log = named(settings.decision_log, "decision_log", "the extender's decision log")
-    policy = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
-    folder = book.folder / FOLDER
-    speed, last = settings.record.speed, math.inf
-    try:
-        incumbent = load_policy(policy)
-    except PolicyError as error:
-        raise GivenError(f"policy_file={policy}: {error}") from error
+    policy, incumbent = served(settings)
     put_whole(book.folder / INCUMBENT, policy.read_bytes())
+    folder, speed = book.folder / FOLDER, settings.record.speed
     if settings.replay is not None:
-        request = request_for(settings.replay, book.folder / "replay")
-        speed = request.plan.speed
+        plan = request_for(settings.replay, book.folder / "replay").plan
+        speed = plan.speed
         begin, end = replayed(book, settings.replay, say)
-        plan = request.plan
-        put_whole(
-            folder / csv_trace.NODE_FILE, nodes_csv(plan.draw(plan.evaluation.loads[0], plan.evaluation.first_seed))
-        )
+        workload = plan.draw(plan.evaluation.loads[0], plan.evaluation.first_seed)
+        put_whole(folder / csv_trace.NODE_FILE, nodes_csv(workload))
+        records, found = copy_log(settings, book.folder, speed, begin, end, math.inf)
     else:
-        begin, end = 0.0, time.time()
-        last = settings.record.hours * HOUR_SECONDS or math.inf
-        copy_nodes(settings, folder)
-    try:
-        records = snapshot(log, begin, end, last)
-    except TraceError as error:
-        raise GivenError(f"decision_log={log}: {error}") from error
-    lines = b"".join(msgspec.json.encode(each) + b"\n" for each in records)
-    pods = {each.uid for each in records if tells_of_pod(each)}
-    if len(pods) < settings.record.pods_at_least:
-        raise GivenError(
-            f"{log}: {len(pods)} pods came in the time that is recorded, at least "
-            f"record.pods_at_least={settings.record.pods_at_least} are wanted: record for longer, or set another number"
-        )
-    put_whole(folder / LOG_FILE, lines)
-    found = read(book.folder, settings, speed)
+        records, found = copy(settings, book.folder)
     policies = sorted({each.policy for each in records if isinstance(each, DecisionRecord) and not each.tried})
     figures = {
         "pods": len(found.population.shape),
@@ -138,6 +118,83 @@ def record(book: Book, settings: Settings, say: Say) -> Found:
         f"periods to learn from and {len(found.held)} that are held back"
     )
     return Found(Verdict.DONE, said, figures, made)
+
+
+def check(book: Book, settings: Settings) -> None:
+    """Refuse what the step could not be done with; nothing in the cycle's folder is touched.
+
+    Raises:
+        GivenError: as for `record`.
+        CycleError: the log cannot be read.
+    """
+    log = named(settings.decision_log, "decision_log", "the extender's decision log")
+    served(settings)
+    if settings.replay is not None:
+        request_for(settings.replay, book.folder / "replay")
+        if not log.parent.is_dir():
+            raise GivenError(f"decision_log={log}: there is no folder {log.parent}")
+        return
+    with tempfile.TemporaryDirectory(prefix="record-") as elsewhere:
+        try:
+            copy(settings, Path(elsewhere))
+        except GivenError as error:
+            raise GivenError(_named_as_given(str(error), Path(elsewhere) / FOLDER, log, settings.nodes)) from error
+
+
+def served(settings: Settings) -> tuple[Path, OnnxPolicy]:
+    """The policy file that is named as the incumbent; raises GivenError where it is none."""
+    policy = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
+    try:
+        return policy, load_policy(policy)
+    except PolicyError as error:
+        raise GivenError(f"policy_file={policy}: {error}") from error
+
+
+def copy(settings: Settings, folder: Path) -> tuple[list[Record], Recorded]:
+    """Copy the nodes, and the decisions of the time that is wanted, and read what was copied.
+
+    Args:
+        settings: of the cycle.
+        folder: of the cycle, or another one to try it in.
+
+    Raises:
+        GivenError: a file is missing or is not what it should be; too few pods were recorded.
+        CycleError: the log cannot be read.
+    """
+    copy_nodes(settings, folder / FOLDER)
+    last = settings.record.hours * HOUR_SECONDS or math.inf
+    return copy_log(settings, folder, settings.record.speed, 0.0, time.time(), last)
+
+
+def copy_log(
+    settings: Settings, folder: Path, speed: float, begin: float, end: float, last_seconds: float
+) -> tuple[list[Record], Recorded]:
+    """Copy the decisions of a time beside the nodes, and read both.
+
+    Args:
+        settings: of the cycle.
+        folder: of the cycle.
+        speed: seconds that a second of the log stands for.
+        begin, end: Unix seconds.
+        last_seconds: only those of so much of the log's end.
+
+    Raises:
+        GivenError: there is no log, or too few pods are in it.
+        CycleError: the log cannot be read.
+    """
+    log = named(settings.decision_log, "decision_log", "the extender's decision log")
+    try:
+        records = snapshot(log, begin, end, last_seconds)
+    except TraceError as error:
+        raise GivenError(f"decision_log={log}: {error}") from error
+    pods = {each.uid for each in records if tells_of_pod(each)}
+    if len(pods) < settings.record.pods_at_least:
+        raise GivenError(
+            f"{log}: {len(pods)} pods came in the time that is recorded, at least "
+            f"record.pods_at_least={settings.record.pods_at_least} are wanted: record for longer, or set another number"
+        )
+    put_whole(folder / FOLDER / LOG_FILE, b"".join(msgspec.json.encode(each) + b"\n" for each in records))
+    return records, read(folder, settings, speed)
 
 
 def replayed(book: Book, replay: str, say: Say) -> tuple[float, float]:
@@ -203,7 +260,7 @@ def copy_nodes(settings: Settings, folder: Path) -> None:
     Raises:
         GivenError: neither can be had.
     """
-    for name in (kubectl.NODE_FILE, csv_trace.NODE_FILE):
+    for name in NODE_FILES:
         (folder / name).unlink(missing_ok=True)
     if settings.nodes is None:
         try:
@@ -264,5 +321,12 @@ def recorded_speed(book: Book) -> float:
     return float(found.figures["speed"])
 
 
+def _named_as_given(text: str, folder: Path, log: Path, nodes: str | None) -> str:
+    """What is wrong with copied files, said of those that were copied."""
+    for name, given in ((LOG_FILE, str(log)), *((name, nodes or CLUSTER_NODES) for name in NODE_FILES)):
+        text = text.replace(str(folder / name), given)
+    return text
+
+
 def _nodes_file(folder: Path) -> Path:
-    return next(path for name in (kubectl.NODE_FILE, csv_trace.NODE_FILE) if (path := folder / name).is_file())
+    return next(path for name in NODE_FILES if (path := folder / name).is_file())

@@ -42,14 +42,13 @@ def train(book: Book, settings: Settings, console: Console) -> Found:
         CycleError: the training failed.
     """
     folder = book.folder / FOLDER
-    note = book.begun(STEP) or {}
-    goes_on = (folder / checkpoint.FILE).is_file() and note.get("overrides") == settings.train
-    if not goes_on:
+    continued = goes_on(book, settings)
+    if not continued:
         shutil.rmtree(folder, ignore_errors=True)
     book.note(STEP, overrides=settings.train)
     register()
     try:
-        config = checked([f"training.resume={folder}"]) if goes_on else configuration(book, settings)
+        config = checked([f"training.resume={folder}"]) if continued else configuration(book, settings)
         gain = carry_out(config, folder, console)
     except (ConfigError, TraceError, NothingFitsError) as error:
         raise GivenError(f"train: {error}") from error
@@ -67,6 +66,25 @@ def train(book: Book, settings: Settings, console: Console) -> Found:
     }
     made = {CANDIDATE: digest(book.folder / CANDIDATE)}
     return Found(Verdict.DONE, f"a candidate from {total:,} decisions ({config.algorithm.name})", figures, made)
+
+
+def check(book: Book, settings: Settings) -> None:
+    """Refuse what the step could not be done with; nothing in the cycle's folder is touched.
+
+    Raises:
+        GivenError: the settings of the training are refused, or nothing is fitted.
+    """
+    register()
+    try:
+        configuration(book, settings)
+    except (ConfigError, TraceError) as error:
+        raise GivenError(f"train: {error}") from error
+
+
+def goes_on(book: Book, settings: Settings) -> bool:
+    """Whether an interrupted training is gone on with."""
+    note = book.begun(STEP) or {}
+    return (book.folder / FOLDER / checkpoint.FILE).is_file() and note.get("overrides") == settings.train
 
 
 def configuration(book: Book, settings: Settings) -> Config:

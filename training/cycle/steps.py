@@ -24,6 +24,7 @@ class Step:
         does: in a few words.
         settings: names of the settings that it depends on.
         builds_on: files of the cycle's folder that it depends on.
+        check: refuses what it could not be done with, and touches nothing.
         work: does it.
     """
 
@@ -31,6 +32,7 @@ class Step:
     does: str
     settings: tuple[str, ...]
     builds_on: tuple[str, ...]
+    check: Callable[[Book, Settings], None]
     work: Callable[[Book, Settings, Console, Say], Found]
 
 
@@ -41,6 +43,7 @@ STEPS = (
         "takes decisions and nodes, and holds periods back",
         ("decision_log", "nodes", "policy_file", "replay", "record"),
         (),
+        recording.check,
         lambda book, settings, _console, say: recording.record(book, settings, say),
     ),
     Step(
@@ -48,6 +51,7 @@ STEPS = (
         "fits the workload generator to what was recorded",
         ("record",),
         (LOG,),
+        lambda _book, _settings: None,  # it is given nothing but what was recorded
         lambda book, settings, console, _say: fitting.fit(book, settings, console),
     ),
     Step(
@@ -55,6 +59,7 @@ STEPS = (
         "trains a candidate on the fitted workload",
         ("train",),
         (LOG, fitting.FILE),
+        retraining.check,
         lambda book, settings, console, _say: retraining.train(book, settings, console),
     ),
     Step(
@@ -62,6 +67,7 @@ STEPS = (
         "refuses a candidate that is worse than the incumbent",
         ("gate",),
         (LOG, fitting.FILE, recording.INCUMBENT, retraining.CANDIDATE),
+        gate.check,
         lambda book, settings, console, _say: gate.gate(book, settings, console),
     ),
     Step(
@@ -69,6 +75,7 @@ STEPS = (
         "lets the candidate watch",
         ("shadow", "candidate_file"),
         (recording.INCUMBENT, retraining.CANDIDATE),
+        trial.check,
         trial.shadow,
     ),
     Step(
@@ -76,6 +83,7 @@ STEPS = (
         "lets the candidate answer for some pods",
         ("canary", "candidate_file"),
         (recording.INCUMBENT, retraining.CANDIDATE),
+        trial.check,
         trial.canary,
     ),
     Step(
@@ -83,6 +91,7 @@ STEPS = (
         "puts the candidate into service",
         ("policy_file",),
         (recording.INCUMBENT, retraining.CANDIDATE),
+        activation.check,
         lambda book, settings, _console, say: activation.activate(book, settings, say),
     ),
 )
@@ -100,8 +109,16 @@ def stale(step: Step, record: Record, book: Book, settings: Settings) -> list[st
     return changed(record.given, given_to(step, book, settings))
 
 
-def do(name: str, book: Book, settings: Settings, console: Console, say: Say) -> Record:
+def do(name: str, book: Book, settings: Settings, console: Console, say: Say, *, anew: bool = False) -> Record:
     """Do one step, again if it has ended, and write its record.
+
+    Args:
+        name: of the step.
+        book: of the cycle.
+        settings: of the cycle.
+        console: where its progress is shown.
+        say: told what happens.
+        anew: from its beginning, also where it was interrupted.
 
     Raises:
         GivenError: a step before it has not ended well, or what it is given is not usable.
@@ -118,7 +135,7 @@ def do(name: str, book: Book, settings: Settings, console: Console, say: Say) ->
             raise GivenError(
                 f"{name}: {', '.join(reasons)} changed since the step {before.name}: do that again, or let run do it"
             )
-    return _work(STEPS[number], book, settings, console, say)
+    return _work(STEPS[number], book, settings, console, say, anew=anew)
 
 
 def run(book: Book, settings: Settings, console: Console, say: Say) -> Record:
@@ -161,8 +178,9 @@ def take_back(book: Book, settings: Settings, say: Say, *, force: bool) -> Recor
     return book.close(ROLLBACK, {}, found)
 
 
-def _work(step: Step, book: Book, settings: Settings, console: Console, say: Say) -> Record:
-    book.set_aside_record(step.name)
+def _work(step: Step, book: Book, settings: Settings, console: Console, say: Say, *, anew: bool = False) -> Record:
+    step.check(book, settings)  # what is refused leaves the cycle as it was
+    (book.set_aside if anew else book.set_aside_record)(step.name)
     later = NAMES[NAMES.index(step.name) + 1 :]
     if any(book.has(name) for name in (trial.SHADOW, trial.CANARY) if name in later) and withdraw(book):
         say(f"{step.name}: the candidate that was tried is withdrawn")

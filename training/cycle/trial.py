@@ -25,7 +25,7 @@ from training.cycle.decision_lines import Follower, written
 from training.cycle.recording import named
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict
 from training.cycle.retraining import CANDIDATE
-from training.cycle.serving import Extender, Say, is_named, lying_name, try_out, withdraw
+from training.cycle.serving import Extender, Say, candidate_file, is_named, lying_name, try_out, withdraw
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings
 from training.cycle.traffic import pods_coming
 from training.progress import track
@@ -149,6 +149,26 @@ def canary(book: Book, settings: Settings, console: Console, say: Say) -> Found:
     return _conclude(book, figures, reasons, in_time, said)
 
 
+def check(book: Book, settings: Settings) -> None:
+    """Refuse what neither step could be done with; nothing is touched.
+
+    Raises:
+        GivenError: a setting is missing, or a file that it names.
+        CycleError: the extender does not answer.
+    """
+    log = named(settings.decision_log, "decision_log", "the extender's decision log")
+    if not written(log):
+        raise GivenError(
+            f"decision_log={log}: there is no such file; it should be the log that the extender writes now"
+        )
+    policy = book.folder / CANDIDATE
+    if not policy.is_file():
+        raise GivenError(f"{policy}: there is no candidate: do the step train first")
+    extender = Extender(settings)
+    candidate_file(settings)
+    extender.policy()
+
+
 def refused_by_extender(seen: dict[str, Any], failures: int) -> list[str]:
     """What the extender says against a candidate: it was refused or withdrawn, or failed too often."""
     reasons = []
@@ -205,17 +225,9 @@ def _watch(
         what happened, what the extender says of it, and whether there were pods enough in time.
     """
     log = named(settings.decision_log, "decision_log", "the extender's decision log")
-    if not written(log):
-        raise GivenError(
-            f"decision_log={log}: there is no such file; it should be the log that the extender writes now"
-        )
-    policy = book.folder / CANDIDATE
-    if not policy.is_file():
-        raise GivenError(f"{policy}: there is no candidate: do the step train first")
     extender = Extender(settings)
-    extender.policy()
     wanted: ShadowSettings | CanarySettings = settings.shadow if stage == SHADOW else settings.canary
-    known = try_out(settings, book, percent, policy)
+    known = try_out(settings, book, percent, book.folder / CANDIDATE)
     note = book.note(stage, candidate=known)
     what = f"to take the candidate into {stage} (is it told of {settings.candidate_file} by --candidate?)"
     said = extender.until(lambda answer: _arrived(answer, known, percent), what)

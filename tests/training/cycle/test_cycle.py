@@ -141,11 +141,42 @@ def test_what_cannot_be_done_is_refused_with_2_and_says_what_to_do(
     assert complaint in capsys.readouterr().err
 
 
+def test_what_a_step_is_given_is_checked_before_anything_that_was_there_is_set_aside(
+    usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ["--folder", str(tmp_path)]
+    for step in ("record", "fit"):
+        assert main([step, *folder, *files(usual), f"policy_file={policy(tmp_path)}", "record.periods=6"]) == 0
+    there = content_of(tmp_path / "cycle")
+    torn = tmp_path / "torn"
+    torn.write_bytes(b"{}")
+    for arguments, complaint in (
+        (["record", "decision_log=/typo"], "decision_log=/typo"),
+        (["record", "--again", "decision_log=/typo"], "decision_log=/typo"),
+        (["record", f"decision_log={torn}"], f"decision_log={torn}"),
+        (["record", *files(usual), "nodes=/typo"], "nodes=/typo"),
+        (["record", *files(usual), f"nodes={torn}"], f"{torn}: "),
+        (["record", *files(usual), f"policy_file={torn}"], f"policy_file={torn}"),
+        (["record", f"policy_file={policy(tmp_path)}", "record.pods_at_least=301"], "300 pods came"),
+        (["record", "record.pods_at_least=200", "record.periods=2"], f"{usual.log}, 10 nodes and 300 pods"),
+        (["record", "record.periods=6", "replay=--no-such-flag"], "replay="),
+    ):
+        assert main([*arguments, *folder]) == 2
+        assert complaint in capsys.readouterr().err
+        assert content_of(tmp_path / "cycle") == there
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Every file but the settings, which are kept as they were given."""
+    kept = {"settings.json", "lock"}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in kept}
+
+
 def test_too_few_pods_are_refused(usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = ("record.pods_at_least=301", f"policy_file={policy(tmp_path)}")
     assert main(["record", "--folder", str(tmp_path), *files(usual), *few]) == 2
     assert "300 pods came in the time" in capsys.readouterr().err
-    assert os.listdir(tmp_path / "cycle" / "recorded") == ["nodes.csv"]
+    assert not (tmp_path / "cycle" / "recorded").exists()
 
 
 def test_a_rollback_with_nothing_to_take_back_is_none_and_ends_the_cycle(

@@ -41,7 +41,7 @@ def silent(text: str) -> None:
 def come_to(step: str, book: Book, settings: Settings) -> None:
     """Let the steps before one be done."""
     for before in steps.STEPS[: steps.NAMES.index(step)]:
-        book.close(before.name, steps.given_to(before, book, settings), Found(Verdict.DONE, "done"))
+        book.close(before.name, steps.given_to(before, book, settings), Found(Verdict.DONE, "done", {"speed": 1.0}))
 
 
 @contextmanager
@@ -183,9 +183,11 @@ def test_a_step_that_is_repeated_withdraws_the_candidate_of_an_interrupted_canar
     try_out(settings, book, 10.0, book.folder / CANDIDATE)
     with pytest.raises(GivenError):
         steps.do(trial.CANARY, book, settings, QUIET, silent)  # goes on where it was
+    with pytest.raises(GivenError, match="decision_log is not set"):
+        steps.do("record", book, settings, QUIET, silent)  # refused before anything is touched
     assert wanted.exists()
-    with pytest.raises(GivenError):
-        steps.do("record", book, settings, QUIET, silent)
+    with pytest.raises(GivenError, match="no such file"):
+        steps.do("gate", book, settings, QUIET, silent)
     assert [path.name for path in tmp_path.iterdir()] == ["cycle"]
 
 
@@ -237,8 +239,9 @@ def test_a_rollback_takes_back_what_was_activated_before_an_earlier_step_was_rep
     book, settings = trying
     come_to(activation.ACTIVATE, book, settings)
     assert steps.do(activation.ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
-    with pytest.raises(GivenError):
-        steps.do("record", book, replace(settings, decision_log="nowhere", nodes="nowhere"), QUIET, silent)
+    with pytest.raises(GivenError, match="no such file"):
+        steps.do("gate", book, settings, QUIET, silent)
+    assert book.read(activation.ACTIVATE) is None
     put_whole(book.folder / CANDIDATE, b"of another training")
     assert "the policy before is back" in steps.take_back(book, settings, silent, force=False).said
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
@@ -283,9 +286,11 @@ def test_an_activation_that_is_killed_before_any_of_its_writes_is_taken_back(
 
 def test_a_log_that_is_not_there_is_refused_at_once(trying: tuple[Book, Settings]) -> None:
     book, settings = trying
-    for step in (trial.shadow, trial.canary):
+    elsewhere = replace(settings, decision_log=f"{book.folder}/elsewhere")
+    for step in (trial.SHADOW, trial.CANARY):
+        come_to(step, book, elsewhere)
         with pytest.raises(GivenError, match=r"decision_log=.*elsewhere: there is no such file"):
-            step(book, replace(settings, decision_log=f"{book.folder}/elsewhere"), QUIET, silent)
+            steps.do(step, book, elsewhere, QUIET, silent)
     assert not Path(settings.candidate_file).exists()
 
 
@@ -296,7 +301,7 @@ def test_an_extender_that_is_not_there_is_named(tmp_path: Path) -> None:
         decision_log=str(tmp_path / "log"), candidate_file=str(tmp_path / "c.json"), extender="http://127.0.0.1:9"
     )
     with pytest.raises(CycleError, match=r"127\.0\.0\.1:9 does not answer"):
-        trial.shadow(Book(tmp_path), settings, QUIET, silent)
+        trial.check(Book(tmp_path), settings)
     assert not (tmp_path / "c.json").exists()
 
 
