@@ -49,6 +49,9 @@ args:
   - --reservation-ttl={{ .ttl }}
   - --reservation-events={{ .events }}
   {{- end }}
+  {{- if ne .Values.extender.preempt "never" }}
+  - --preempt={{ .Values.extender.preempt }}
+  {{- end }}
   {{- with .Values.extender.decisionLog }}
   {{- if .enabled }}
   - --decision-log=/var/log/stowage/$(POD_NAME).jsonl

@@ -82,6 +82,9 @@ extenders:
   {{- end }}
     filterVerb: filter
     prioritizeVerb: prioritize
+    {{- if ne .Values.extender.preempt "never" }}
+    preemptVerb: preempt
+    {{- end }}
     weight: {{ .Values.scheduler.weight }}
     nodeCacheCapable: true
     ignorable: true

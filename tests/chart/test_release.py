@@ -41,6 +41,7 @@ EVERYTHING: Document = {
     "extender.scoring": {"resources": [{"name": "cpu", "weight": 2}]},
     "extender.decisionLog.enabled": True,
     "extender.reservations": {"after": 60, "events": True},
+    "extender.preempt": "fewest",
     "extender.extraArgs": ["--list-page-size=100"],
     "scheduler.extraArgs": ["--kube-api-qps=100"],
     "tolerations": [{"operator": "Exists"}],

@@ -76,6 +76,7 @@ def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
         ("extender.reservations.gpus", 4, "--reserve-gpus", "4"),
         ("extender.reservations.ttl", 90.5, "--reservation-ttl", "90.5"),
         ("extender.reservations.events", True, "--reservation-events", "true"),
+        ("extender.preempt", "fewest", "--preempt", "fewest"),
         ("extender.traces.collector", "http://collector:4318", "--trace-collector", "http://collector:4318"),
         ("extender.traces", {"collector": "https://c", "share": 0.1}, "--trace-share", "0.1"),
         ("scheduler.name", "gpu", "--scheduler-name", "gpu"),

@@ -22,6 +22,7 @@ class Testbed:
     Attributes:
         api: the API server as the administrator sees it.
         shapes: a node of each shape, to make further ones like it.
+        scheduler_kubeconfig: of kube-scheduler's service account.
         extender_kubeconfig: of the extender's own service account.
         extender_port: where kube-scheduler expects the extender.
         directory: where the logs are.
@@ -32,6 +33,7 @@ class Testbed:
     api: Api
     scheduler: Scheduler
     shapes: dict[str, Document]
+    scheduler_kubeconfig: Path
     extender_kubeconfig: Path
     extender_port: int
     directory: Path
@@ -58,10 +60,11 @@ def run_testbed(tools: Path, directory: Path, nodes: Mapping[str, int]) -> Itera
         shapes = node_shapes(MANIFESTS / "kwok" / "nodes.yaml")
         create_nodes(api, shapes, nodes)
 
+        scheduler_kubeconfig = control_plane.kubeconfig("stowage", "stowage-scheduler")
         scheduler = run_scheduler(
             tools,
             directory,
-            control_plane.kubeconfig("stowage", "stowage-scheduler"),
+            scheduler_kubeconfig,
             MANIFESTS / "kube-scheduler" / "configuration.yaml",
             f"http://127.0.0.1:{port}",
         )
@@ -69,6 +72,7 @@ def run_testbed(tools: Path, directory: Path, nodes: Mapping[str, int]) -> Itera
             api,
             stack.enter_context(scheduler),
             shapes,
+            scheduler_kubeconfig,
             control_plane.kubeconfig("stowage", "stowage-extender"),
             port,
             directory,
