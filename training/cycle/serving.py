@@ -93,11 +93,14 @@ def try_out(settings: Settings, book: Book, percent: float, policy: Path) -> str
     path = candidate_file(settings)
     known = digest(policy)
     lying = path.parent / lying_name(known)
-    if not lying.is_file() or digest(lying) != known:
-        put_whole(lying, policy.read_bytes())
     text = (json.dumps({"policy": lying.name, "percent": percent}) + "\n").encode()
     with book.steering():
         refuse_what_was_taken_back(book)
+        before = book.begun(NOTE)
+        if before is not None and before["file"] != str(path):
+            withdraw(book)  # nobody would take it away any more
+        if not lying.is_file() or digest(lying) != known:
+            put_whole(lying, policy.read_bytes())
         book.note(NOTE, file=str(path), policy=str(lying))
         if not path.is_file() or path.read_bytes() != text:
             put_whole(path, text)

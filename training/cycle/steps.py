@@ -1,7 +1,8 @@
 """The steps of a cycle in their order, what each depends on, and how a cycle goes on where it was."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +27,8 @@ class Step:
         builds_on: files of the cycle's folder that it depends on.
         check: refuses what it could not be done with, and touches nothing.
         work: does it.
+        copies: for each setting that names a file, where in the cycle's folder what it is may lie: a file that is named
+            otherwise than before is the same where it has the content of one of these.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Step:
     builds_on: tuple[str, ...]
     check: Callable[[Book, Settings], None]
     work: Callable[[Book, Settings, Console, Say], Found]
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 LOG = f"{recording.FOLDER}/{LOG_FILE}"
@@ -41,10 +45,14 @@ STEPS = (
     Step(
         recording.STEP,
         "takes decisions and nodes, and holds periods back",
-        ("decision_log", "nodes", "policy_file", "replay", "record"),
+        ("nodes", "policy_file", "replay", "record"),
         (),
         recording.check,
         lambda book, settings, _console, say: recording.record(book, settings, say),
+        {
+            "nodes": tuple(f"{recording.FOLDER}/{name}" for name in recording.NODE_FILES),
+            "policy_file": (recording.INCUMBENT, retraining.CANDIDATE),  # activate puts the candidate there
+        },
     ),
     Step(
         fitting.STEP,
@@ -73,7 +81,7 @@ STEPS = (
     Step(
         trial.SHADOW,
         "lets the candidate watch",
-        ("shadow", "candidate_file"),
+        ("shadow",),
         (recording.INCUMBENT, retraining.CANDIDATE),
         trial.check,
         trial.shadow,
@@ -81,7 +89,7 @@ STEPS = (
     Step(
         trial.CANARY,
         "lets the candidate answer for some pods",
-        ("canary", "candidate_file"),
+        ("canary",),
         (recording.INCUMBENT, retraining.CANDIDATE),
         trial.check,
         trial.canary,
@@ -89,7 +97,7 @@ STEPS = (
     Step(
         activation.ACTIVATE,
         "puts the candidate into service",
-        ("policy_file",),
+        (),
         (recording.INCUMBENT, retraining.CANDIDATE),
         activation.check,
         lambda book, settings, _console, say: activation.activate(book, settings, say),
@@ -105,8 +113,23 @@ def given_to(step: Step, book: Book, settings: Settings) -> dict[str, Any]:
 
 
 def stale(step: Step, record: Record, book: Book, settings: Settings) -> list[str]:
-    """What a step that has ended was given otherwise than it would be now."""
-    return changed(record.given, given_to(step, book, settings))
+    """What a step that has ended was given otherwise than it would be now.
+
+    Where a file lies is not what it is: it may have been moved, or mounted elsewhere. What a step took from a file
+    outside the cycle's folder it has copied, so a file of another name counts by its content. The decision log counts
+    not at all: its content is another one every second, and what of it was copied stays.
+    """
+    now = given_to(step, book, settings)
+    before = {name: value for name, value in record.given.items() if name in now}
+    return [name for name in changed(before, now) if not _is_copied(step, name, book, now)]
+
+
+def _is_copied(step: Step, name: str, book: Book, given: Mapping[str, Any]) -> bool:
+    """Whether a setting names a file that the step has a copy of, or that is not there to say otherwise."""
+    if name not in step.copies or given[name] is None:
+        return False
+    named, copies = Path(given[name]), [book.folder / each for each in step.copies[name]]
+    return not named.is_file() or digest(named) in {digest(copy) for copy in copies if copy.is_file()}
 
 
 def do(name: str, book: Book, settings: Settings, console: Console, say: Say, *, anew: bool = False) -> Record:

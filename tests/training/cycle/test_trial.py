@@ -25,7 +25,7 @@ from training.cycle import activation, steps, trial
 from training.cycle.recording import INCUMBENT
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, write_json
 from training.cycle.retraining import CANDIDATE
-from training.cycle.serving import Extender, try_out
+from training.cycle.serving import Extender
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings
 from training.cycle.trial import Course, compare_waits, longer_waits
 
@@ -171,35 +171,6 @@ def test_a_policy_file_that_somebody_has_replaced_is_not_overwritten(trying: tup
         activation.rollback(book, settings, silent)
     assert "the policy before is back" in activation.rollback(book, settings, silent, force=True).said
     assert digest(target) == digest(book.folder / INCUMBENT)
-
-
-def test_a_step_that_is_repeated_withdraws_the_candidate_of_an_interrupted_canary(tmp_path: Path) -> None:
-    book, wanted = Book(tmp_path / "cycle"), tmp_path / "candidate.json"
-    put_whole(book.folder / INCUMBENT, INCUMBENT_POLICY)
-    put_whole(book.folder / CANDIDATE, CANDIDATE_POLICY)
-    settings = Settings(candidate_file=str(wanted))
-    come_to(trial.CANARY, book, settings)
-    book.note(trial.CANARY, since=time.time())
-    try_out(settings, book, 10.0, book.folder / CANDIDATE)
-    with pytest.raises(GivenError):
-        steps.do(trial.CANARY, book, settings, QUIET, silent)  # goes on where it was
-    with pytest.raises(GivenError, match="decision_log is not set"):
-        steps.do("record", book, settings, QUIET, silent)  # refused before anything is touched
-    assert wanted.exists()
-    with pytest.raises(GivenError, match="no such file"):
-        steps.do("gate", book, settings, QUIET, silent)
-    assert [path.name for path in tmp_path.iterdir()] == ["cycle"]
-
-
-def test_a_candidate_that_somebody_else_tries_by_now_is_left_to_them(tmp_path: Path) -> None:
-    book, wanted = Book(tmp_path / "cycle"), tmp_path / "candidate.json"
-    put_whole(book.folder / CANDIDATE, CANDIDATE_POLICY)
-    settings = Settings(candidate_file=str(wanted))
-    try_out(settings, book, 10.0, book.folder / CANDIDATE)
-    put_whole(tmp_path / "theirs.onnx", INCUMBENT_POLICY)
-    put_whole(wanted, b'{"policy": "theirs.onnx", "percent": 5}')
-    assert activation.rollback(book, settings, silent).said == "there was nothing to take back"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["candidate.json", "cycle", "theirs.onnx"]
 
 
 def test_the_refusal_of_another_candidate_is_not_held_against_this_one(trying: tuple[Book, Settings]) -> None:
