@@ -49,7 +49,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=os.environ | dict(environment or {}),
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
             )
 
     @property
@@ -114,6 +114,6 @@ def free_port() -> int:
         return port
 
 
-def _die_with_parent() -> None:
-    # A test run that is killed cannot stop what it started; the kernel does it then.
+def die_with_parent() -> None:
+    """For a child to call (Linux): a test run that is killed cannot stop what it started; the kernel does it then."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -58,11 +58,10 @@ def run(steered: CycleCluster, *arguments: str) -> tuple[int, str]:
     return process.returncode, said
 
 
-def kill_in(step: str, steered: CycleCluster, arguments: tuple[str, ...], folder: Path) -> None:
-    """Run the command, and kill it when it has begun the step."""
-    process, deadline = start(steered, *arguments), time.monotonic() + LIMIT_SECONDS
-    note = folder / f"{step}.begun.json"
-    while not note.exists():
+def kill_in(step: str, process: "subprocess.Popen[str]", folder: Path) -> None:
+    """Kill a command when a cycle in the folder has begun the step."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not list(folder.glob(f"*/{step}.begun.json")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -85,7 +84,7 @@ def test_a_cycle_ends_with_another_policy_in_service_whatever_kills_it_and_is_ta
     arguments = ("run", *where, *steered.settings, f"replay={REPLAY}", *TINY)
     incumbent = steered.policy.read_bytes()
     for step in WITH_THE_CLUSTER:
-        kill_in(step, steered, arguments, folder)
+        kill_in(step, start(steered, *arguments), tmp_path)
 
     code, said = run(steered, *arguments)
 
@@ -106,3 +105,25 @@ def test_a_cycle_ends_with_another_policy_in_service_whatever_kills_it_and_is_ta
     assert code == 0, said
     assert steered.policy.read_bytes() == incumbent
     assert steered.cluster.extender.policy()["digest"] != candidate
+
+
+def test_make_cycle_that_is_killed_goes_on_with_its_cycle_on_another_cluster(tools: Path, tmp_path: Path) -> None:
+    words = ["-m", "tests.cluster.cycle_cluster", "--folder", str(tmp_path), f"replay={REPLAY} --pods 60", *TINY]
+
+    def make_cycle() -> "subprocess.Popen[str]":
+        return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    kill_in("shadow", make_cycle(), tmp_path)
+    [folder] = tmp_path.iterdir()
+    done = {step: (folder / f"{step}.json").read_bytes() for step in ("record", "fit", "train", "gate")}
+
+    process = make_cycle()
+    try:
+        said, _ = process.communicate(timeout=LIMIT_SECONDS)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert f"going on with the cycle {folder.name}" in said
+    assert {step: (folder / f"{step}.json").read_bytes() for step in done} == done
+    assert record_of(folder, "activate")["verdict"] == "done"
+    assert list(tmp_path.iterdir()) == [folder]
