@@ -36,6 +36,9 @@ volumeMounts:
 
 {{- /* The profile that the policy decides in: of our own kube-scheduler, or of the one that the extender is added to. */ -}}
 {{- define "stowage.profile" -}}
+{{- if and .Values.scheduler.enabled (eq .Values.scheduler.name "default-scheduler") -}}
+{{- fail "scheduler.name is default-scheduler, which the cluster has: two schedulers would place the same pods; choose another name, or scheduler.enabled=false to add the extender to the one that is there" -}}
+{{- end -}}
 {{- ternary .Values.scheduler.name "default-scheduler" .Values.scheduler.enabled -}}
 {{- end -}}
 
@@ -47,8 +50,22 @@ volumeMounts:
 {{- default (include "stowage.serverName" .) (ternary (printf "[%s]" $address) $address (contains ":" $address)) -}}
 {{- end -}}
 
+{{- /* An answer may take less time than kube-scheduler waits for it. */ -}}
+{{- define "stowage.refuseLateAnswers" -}}
+{{- $factors := dict "ms" 0.001 "s" 1.0 "m" 60.0 -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+(ms|s|m)" .Values.scheduler.timeout -1 -}}
+{{- $unit := regexFind "[a-z]+" . -}}
+{{- $seconds = addf $seconds (mulf (trimSuffix $unit . | float64) (get $factors $unit)) -}}
+{{- end -}}
+{{- if ge (float64 .Values.extender.deadline) $seconds -}}
+{{- fail (printf "extender.deadline is %v s, but kube-scheduler waits for an answer for scheduler.timeout=%s only: it would go on without the policy whenever an answer takes that long" .Values.extender.deadline .Values.scheduler.timeout) -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* The same as manifests/kube-scheduler/configuration.yaml, which says why it is so. */ -}}
 {{- define "stowage.schedulerConfiguration" -}}
+{{- include "stowage.refuseLateAnswers" . -}}
 apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
 {{- if .Values.scheduler.enabled }}

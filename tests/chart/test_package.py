@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from extender.policies.bundled import PREFIX, bundled_names
+from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS
+from extender.settings import HEURISTIC_PREFIX
 from tests.chart.rendering import ROOT, HelmError, render, run_helm
 
 pytestmark = pytest.mark.cluster
@@ -75,13 +78,18 @@ def test_every_value_of_another_type_is_refused(helm: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        ("nameOverride", "My_Name"),
         ("policy.name", "packing"),
+        ("policy.name", "bundled:latncy"),
+        ("policy.name", "heuristic:fgd"),
         ("policy.name", "policy.onnx"),
         ("policy.from", {"configMap": {"name": "p"}}),
         ("policy.from", {"configMap": {"name": "p", "key": "../p"}}),
         ("policy.from", {"configMap": {"name": "p", "key": "k"}, "secret": {"name": "p", "key": "k"}}),
         ("policy.from", {"hostPath": {"path": "/x"}}),
         ("extender.scoring", {"resource": []}),
+        ("extender.fallback", "least-alocated"),
+        ("extender.preempt", "least"),
         ("extender.assumeTtl", 0),
         ("extender.logLevel", "verbose"),
         ("extender.extraArgs", ["host=1"]),
@@ -91,6 +99,9 @@ def test_every_value_of_another_type_is_refused(helm: Path) -> None:
         ("scheduler.percentageOfNodesToScore", "50"),
         ("scheduler.weight", 0),
         ("scheduler.timeout", "1"),
+        ("service.clusterIP", "abc"),
+        ("service.clusterIP", "10.0.0"),
+        ("priorityClassName", "Very_Important"),
         ("replicas", -1),
         ("replicas", 1.5),
         ("image.pullPolicy", "Sometimes"),
@@ -103,3 +114,10 @@ def test_every_value_of_another_type_is_refused(helm: Path) -> None:
 def test_a_value_that_makes_no_sense_is_refused(helm: Path, path: str, value: object) -> None:
     with pytest.raises(HelmError, match=r"values don't meet the specifications"):
         render(helm, {path: value})
+
+
+def test_the_policies_that_may_be_named_are_those_that_there_are() -> None:
+    bundled = [f"{PREFIX}{name}" for name in bundled_names()]
+    rules = [f"{HEURISTIC_PREFIX}{name}" for name in sorted(HEURISTICS)]
+    assert property_at(SCHEMA, ("policy", "name"))["enum"] == bundled + rules
+    assert property_at(SCHEMA, ("extender", "fallback"))["enum"] == sorted([*HEURISTICS, *NEEDS_TYPICAL_PODS])

@@ -66,7 +66,7 @@ def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "given", "flag", "expected"),
     [
-        ("policy.name", "heuristic:fgd", "--policy", "heuristic:fgd"),
+        ("policy.name", "heuristic:best-fit", "--policy", "heuristic:best-fit"),
         ("extender.fallback", "best-fit", "--fallback", "best-fit"),
         ("extender.assumeTtl", 12.5, "--assume-ttl", "12.5"),
         ("extender.mode", "shadow", "--mode", "shadow"),
@@ -181,6 +181,18 @@ def test_the_verdict_is_read_from_the_volume_that_is_given(helm: Path) -> None:
 def test_stepping_down_without_verdicts_is_refused(helm: Path) -> None:
     with pytest.raises(HelmError, match=r"stepDownAfter needs extender\.outcome\.volume"):
         render(helm, {"extender.outcome.stepDownAfter": 600})
+
+
+def test_a_second_scheduler_of_the_clusters_own_name_is_refused(helm: Path) -> None:
+    with pytest.raises(HelmError, match=r"scheduler\.name is default-scheduler"):
+        render(helm, {"scheduler.name": "default-scheduler"})
+
+
+@pytest.mark.parametrize(("timeout", "deadline"), [("50ms", 0.05), ("0.5s", 0.6), ("1m1s", 61)])
+def test_an_answer_that_kube_scheduler_would_not_wait_for_is_refused(helm: Path, timeout: str, deadline: float) -> None:
+    with pytest.raises(HelmError, match=r"extender\.deadline is .* but kube-scheduler waits"):
+        render(helm, {"scheduler.timeout": timeout, "extender.deadline": deadline})
+    render(helm, {"scheduler.timeout": timeout, "extender.deadline": deadline / 2})
 
 
 def test_what_kube_scheduler_is_told(helm: Path) -> None:
