@@ -1,4 +1,4 @@
-"""The command as a user types it; every evaluation is a real one, only small."""
+"""The command: once as a user types it, then warm (`warm_start`); every evaluation is a real one, only small."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from extender.features import feature_names
 from extender.policies.base import PolicyError
 from tests.clusters import typical_of
+from tests.training.warm_start import WarmStart
 from training.arguments import ArgumentError, checked, nested, settings_of
 from training.evaluate import contender_of, contenders_of, parse_arguments, request_of
 from training.evaluation.runner import EvaluationArguments
@@ -39,22 +42,21 @@ SMALL = [
 ]
 
 
-def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "training.evaluate", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(warm: WarmStart) -> Run:
+    """Runs the command in a folder with these arguments."""
+    return partial(warm.run, "training.evaluate")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a finished evaluation, and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
-    result = run(folder, *SMALL, "--policies", "best-fit,fgd")
+    command = [sys.executable, "-m", "training.evaluate", *SMALL, "--policies", "best-fit,fgd"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "evaluation", result.stdout
 
@@ -80,7 +82,7 @@ def test_the_terminal_shows_workload_tables_and_files(finished: tuple[Path, str]
     assert f"wrote {Path('runs/evaluation/report.html')}" in output
 
 
-def test_only_the_files_that_were_named_are_written(tmp_path: Path) -> None:
+def test_only_the_files_that_were_named_are_written(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path, *SMALL, "--policies", "best-fit", "--json", "deep/result.json")
     assert result.returncode == 0, result.stderr
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["result.json"]
@@ -168,7 +170,7 @@ def test_a_negative_priority_is_promised_as_help_says(capsys: pytest.CaptureFixt
     assert "--service-levels=-5=60" in capsys.readouterr().out
 
 
-def test_the_only_policy_is_said_to_be_compared_with_nothing(tmp_path: Path) -> None:
+def test_the_only_policy_is_said_to_be_compared_with_nothing(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path, *SMALL, "--policies", "fgd", "--baseline", "fgd", "--json", "result.json")
     assert result.returncode == 0, result.stderr
     assert "fgd is the baseline and the only policy: it is played, and compared with nothing\n" in result.stdout
@@ -176,7 +178,7 @@ def test_the_only_policy_is_said_to_be_compared_with_nothing(tmp_path: Path) -> 
     assert (list(content["policies"]), content["comparisons"]) == (["fgd"], [])
 
 
-def test_a_scoring_profile_changes_what_is_played(tmp_path: Path) -> None:
+def test_a_scoring_profile_changes_what_is_played(run: Run, tmp_path: Path) -> None:
     profile = ["--scheduler", "scoring.resources=[{name: gpu, weight: 9}]"]
     for name, more in (("default", []), ("weighed", profile)):
         result = run(tmp_path, *SMALL, "--policies", "most-allocated", "--json", f"{name}.json", *more)
@@ -187,7 +189,7 @@ def test_a_scoring_profile_changes_what_is_played(tmp_path: Path) -> None:
     assert weighed["policies"]["kube-scheduler-default"] != default["policies"]["kube-scheduler-default"]
 
 
-def test_a_horizon_within_the_warm_up_is_reported_as_nothing_counted(tmp_path: Path) -> None:
+def test_a_horizon_within_the_warm_up_is_reported_as_nothing_counted(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path, *SMALL, "--policies", "fgd", "--scheduler", "horizon_seconds=1")
     assert result.returncode == 0, result.stderr
     content = json.loads((tmp_path / "runs" / "evaluation" / "evaluation.json").read_text())
@@ -196,7 +198,7 @@ def test_a_horizon_within_the_warm_up_is_reported_as_nothing_counted(tmp_path: P
     assert "no pod was counted before the horizon" in (tmp_path / "runs" / "evaluation" / "report.html").read_text()
 
 
-def test_a_refusal_exits_2_with_one_line(tmp_path: Path) -> None:
+def test_a_refusal_exits_2_with_one_line(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path, "--workload", "synthetic", "--seeds", "0")
     assert result.returncode == 2
     assert result.stderr == "training.evaluate: --seeds: input should be greater than or equal to 1, not 0\n"
@@ -211,7 +213,7 @@ def test_help_names_every_setting_of_queue_and_workload(capsys: pytest.CaptureFi
     assert all(f"  {key}=" in shown for key in (*settings_of(SchedulerArguments), *settings_of(WorkloadArguments)))
 
 
-def test_metrics_are_listed_on_request(tmp_path: Path) -> None:
+def test_metrics_are_listed_on_request(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path, "--list-metrics")
     assert result.returncode == 0
     assert "| `cvar95_wait_seconds` |" in result.stdout
@@ -230,7 +232,7 @@ def test_a_policy_is_named_by_its_rule_its_file_its_folder_or_its_user(text: str
     assert contender_of(text).name == name
 
 
-def test_a_policy_may_have_a_queue_of_its_own(tmp_path: Path) -> None:
+def test_a_policy_may_have_a_queue_of_its_own(run: Run, tmp_path: Path) -> None:
     policies = "reserving=best-fit@reservation_after_seconds=60+reservation_gpus=1,best-fit@ordering=smallest-first"
     busy = [*SMALL, "--load", "1.3", "--pods", "400"]
     result = run(tmp_path, *busy, "--policies", policies, "--baseline", "best-fit", "--json", "result.json")
@@ -270,7 +272,7 @@ def policy_file(path: Path, resources: tuple[str, ...] = BASE_RESOURCES) -> Path
     return path
 
 
-def test_policy_files_are_judged_beside_rules(tmp_path: Path) -> None:
+def test_policy_files_are_judged_beside_rules(run: Run, tmp_path: Path) -> None:
     policy_file(tmp_path / "runs" / "mine" / "policy.onnx")
     arguments = [*SMALL[:-2], "--processes", "2", "--policies", "runs/mine/policy.onnx", "--baseline", "fgd"]
     result = run(tmp_path, *arguments, "--json", "result.json", "--markdown", "result.md")

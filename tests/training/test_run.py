@@ -1,12 +1,12 @@
-"""The command as a user types it; every run is a real one, only small."""
+"""The command: once as a user types it, then warm (`warm_start`); every run is a real one, only small."""
 
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -16,12 +16,14 @@ from onnx import numpy_helper
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from extender.policies.onnx import load_policy
+from tests.training.warm_start import Program, WarmStart
 from training.export import weights_digest
 from training.one_run import PODS_COUNTED
 from training.recorder import read_curve
 from training.workloads.distribution import FEATURES
 
 LIMIT_SECONDS = 600.0
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = [
     "workload.source=synthetic",
     "training.total_timesteps=3072",
@@ -43,25 +45,20 @@ SMALL = [
 ]
 
 
-def command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "training.run", *overrides]
+@pytest.fixture
+def run(warm: WarmStart) -> Run:
+    """Runs the command in a folder with these arguments."""
+    return partial(warm.run, "training.run")
 
 
-def run(folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        command(*overrides), cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
-    )
-
-
-def kill_at(process: "subprocess.Popen[bytes]", curve: Path, points: int) -> None:
+def kill_at(process: Program, curve: Path, points: int) -> None:
     """Kill a run when its learning curve has so many lines."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while not (curve.is_file() and len(curve.read_text().splitlines()) >= points):
         assert process.poll() is None, "the run ended before it could be interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
 
 
 def weights(policy_file: Path) -> str:
@@ -72,7 +69,8 @@ def weights(policy_file: Path) -> str:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished run, and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
-    result = run(folder, "name=whole", "seed=7", *SMALL)
+    command = [sys.executable, "-m", "training.run", "name=whole", "seed=7", *SMALL]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "whole", result.stdout
 
@@ -135,10 +133,10 @@ def test_a_run_says_which_workload_it_used_and_prints_table_and_ranking(finished
     ids=["between-checkpoints", "before-the-second-checkpoint"],
 )
 def test_a_run_killed_at_any_moment_resumes_to_the_uninterrupted_result(
-    finished: tuple[Path, str], tmp_path: Path, checkpoint_timesteps: int, points: int
+    run: Run, warm: WarmStart, finished: tuple[Path, str], tmp_path: Path, checkpoint_timesteps: int, points: int
 ) -> None:
     overrides = ["name=cut", "seed=7", *SMALL, "ask=false", f"training.checkpoint_timesteps={checkpoint_timesteps}"]
-    process = subprocess.Popen(command(*overrides), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = warm.begin("training.run", tmp_path, *overrides)
     kill_at(process, tmp_path / "runs" / "cut" / "learning_curve.csv", points)
     assert not (tmp_path / "runs" / "cut" / "policy.onnx").exists()
 
@@ -164,7 +162,9 @@ OTHER_ALGORITHMS = {
 
 
 @pytest.mark.parametrize("name", OTHER_ALGORITHMS)
-def test_every_algorithm_trains_a_policy_and_survives_being_killed(name: str, tmp_path: Path) -> None:
+def test_every_algorithm_trains_a_policy_and_survives_being_killed(
+    run: Run, warm: WarmStart, name: str, tmp_path: Path
+) -> None:
     left_out = ("algorithm.", "env.violation_limit") if name == "es" else ("algorithm.",)
     small = [entry for entry in SMALL if not entry.startswith(left_out)]
     overrides = [*OTHER_ALGORITHMS[name], "seed=7", *small, "ask=false", "evaluation.baselines=[random]"]
@@ -173,9 +173,7 @@ def test_every_algorithm_trains_a_policy_and_survives_being_killed(name: str, tm
     content = json.loads((tmp_path / "runs" / "whole" / "evaluation.json").read_text())
     assert set(content["policies"]) == {name, "random"}
 
-    process = subprocess.Popen(
-        command("name=cut", *overrides), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = warm.begin("training.run", tmp_path, "name=cut", *overrides)
     kill_at(process, tmp_path / "runs" / "cut" / "learning_curve.csv", points=4)
     resumed = run(tmp_path, "training.resume=runs/cut")
     assert resumed.returncode == 0, resumed.stderr
@@ -192,14 +190,16 @@ def test_every_algorithm_trains_a_policy_and_survives_being_killed(name: str, tm
         ("experiment=e2e", "a resumed run keeps the settings of"),
     ],
 )
-def test_resuming_with_other_settings_is_refused(finished: tuple[Path, str], override: str, complaint: str) -> None:
+def test_resuming_with_other_settings_is_refused(
+    run: Run, finished: tuple[Path, str], override: str, complaint: str
+) -> None:
     folder, _ = finished
     result = run(folder.parents[1], f"training.resume=runs/{folder.name}", override)
     assert result.returncode == 2
     assert complaint in result.stderr
 
 
-def test_a_key_of_the_resumed_runs_own_algorithm_is_known(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_key_of_the_resumed_runs_own_algorithm_is_known(run: Run, finished: tuple[Path, str], tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "other"
     folder.mkdir(parents=True)
     settings = (finished[0] / "config.yaml").read_text()
@@ -210,20 +210,20 @@ def test_a_key_of_the_resumed_runs_own_algorithm_is_known(finished: tuple[Path, 
     assert "algorithm.clip_range: no such key. Allowed here: algorithm.name, algorithm.learning_rate" in unknown.stderr
 
 
-def test_resuming_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_resuming_what_is_no_run_is_refused(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path, "training.resume=runs/none")
     assert result.returncode == 2
     assert "no such file; training.resume wants the folder of an interrupted run" in result.stderr
 
 
-def test_a_refused_configuration_exits_2_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_refused_configuration_exits_2_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path, "env.nodes=1", "name=refused")
     assert result.returncode == 2
     assert "env.nodes=1: input should be greater than or equal to 2" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_earlier_run_of_the_same_name_is_kept(finished: tuple[Path, str]) -> None:
+def test_an_earlier_run_of_the_same_name_is_kept(run: Run, finished: tuple[Path, str]) -> None:
     folder, _ = finished
     before = (folder / "policy.onnx").read_bytes()
     result = run(folder.parents[1], "name=whole", "seed=8", *SMALL, "ask=false")

@@ -1,19 +1,18 @@
-"""Sweeps as a user types them; every run is a real one, only small."""
+"""Sweeps, warm (`warm_start`); every run is a real one, only small."""
 
 import csv
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tests.training.test_run import SMALL
+from tests.training.warm_start import WarmStart
 from training.config import ConfigError
 from training.sweep import parsed
 
-LIMIT_SECONDS = 600.0
 TINY = [
     *(entry for entry in SMALL if "total_timesteps" not in entry),
     *("training.total_timesteps=512", "training.held_out_timesteps=256", "evaluation.seeds=1", "ask=false"),
@@ -21,9 +20,8 @@ TINY = [
 ]
 
 
-def sweep(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "training.run", "-m", *arguments, *TINY]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+def sweep(warm: WarmStart, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return warm.run("training.run", folder, "-m", *arguments, *TINY)
 
 
 def trials(folder: Path) -> list[dict[str, str]]:
@@ -56,10 +54,10 @@ def test_a_sweep_of_one_value_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seeds(warm: WarmStart, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep over two seeds, two at a time."""
     folder = tmp_path_factory.mktemp("seeds")
-    result = sweep(folder, "seed=3,4", "sweep.name=seeds", "sweep.workers=2")
+    result = sweep(warm, folder, "seed=3,4", "sweep.name=seeds", "sweep.workers=2")
     assert result.returncode == 0, result.stderr
     assert "2 runs of seed, 2 at a time" in result.stdout
     return folder
@@ -75,21 +73,21 @@ def test_every_combination_has_a_whole_run_and_a_row(seeds: Path) -> None:
         assert {"policy.onnx", "evaluation.json", "log.txt", "result.json"} <= {path.name for path in run.iterdir()}
 
 
-def test_a_sweep_that_goes_on_runs_only_what_is_missing(seeds: Path, tmp_path: Path) -> None:
+def test_a_sweep_that_goes_on_runs_only_what_is_missing(warm: WarmStart, seeds: Path, tmp_path: Path) -> None:
     shutil.copytree(seeds / "runs", tmp_path / "runs")
     folder = tmp_path / "runs" / "seeds"
     before = [(folder / run / "policy.onnx").stat().st_mtime_ns for run in ("000", "001")]
-    again = sweep(tmp_path, "seed=3,4", "sweep.name=seeds")
+    again = sweep(warm, tmp_path, "seed=3,4", "sweep.name=seeds")
     assert again.returncode == 0, again.stderr
     assert [(folder / run / "policy.onnx").stat().st_mtime_ns for run in ("000", "001")] == before
-    other = sweep(tmp_path, "seed=3,4,5", "sweep.name=seeds")
+    other = sweep(warm, tmp_path, "seed=3,4,5", "sweep.name=seeds")
     assert other.returncode == 2
     assert "is a sweep with other settings" in other.stderr
 
 
-def test_an_interval_is_searched(tmp_path: Path) -> None:
+def test_an_interval_is_searched(warm: WarmStart, tmp_path: Path) -> None:
     search = ["algorithm.learning_rate=tag(log,interval(1e-4,1e-2))", "seed=0,1", "sweep.trials=2"]
-    result = sweep(tmp_path, *search)
+    result = sweep(warm, tmp_path, *search)
     assert result.returncode == 0, result.stderr
     rows = trials(tmp_path / "runs" / "sweep")
     assert len(rows) == 2
