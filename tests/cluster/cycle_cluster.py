@@ -30,10 +30,9 @@ from tests.cluster.processes import die_with_parent
 from tests.cluster.replay_cluster import ReplayCluster, run_replay_cluster
 from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
 from training.cycle import steps
-from training.cycle.recording import STEP as RECORD
+from training.cycle.contents import CANARY, RECORD, SHADOW
 from training.cycle.records import Book, Verdict, write_json
 from training.cycle.serving import NOTE as CANDIDATE
-from training.cycle.trial import CANARY, SHADOW
 
 INCUMBENT = "bundled:latency"
 POLL = ("--policy-poll", "0.5")

@@ -100,12 +100,14 @@ def carry_out(options: argparse.Namespace, console: Console) -> int:
         record = steps.take_back(book, resolve(book.folder, given, options.settings), say, force=options.force)
         say(f"rollback: {record.said}")
     else:
+        from training.cycle import execution  # here, as it takes seconds that a status or a rollback needs not wait
+
         with book.alone():
             settings = resolve(book.folder, given, options.settings)
             if options.step == RUN:
-                record = steps.run(book, settings, console, say)
+                record = execution.run(book, settings, console, say)
             else:
-                record = steps.do(options.step, book, settings, console, say, anew=options.again)
+                record = execution.do(options.step, book, settings, console, say, anew=options.again)
     if options.json:
         sys.stdout.write(json.dumps(vars(record), indent=1) + "\n")
     return CODES[record.verdict]

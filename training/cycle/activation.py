@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from extender.whole_file import put_whole
-from training.cycle.recording import INCUMBENT, required
+from training.cycle.contents import CANDIDATE, INCUMBENT
 from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Verdict, digest, write_json
-from training.cycle.retraining import CANDIDATE
 from training.cycle.serving import NOTE, Extender, Say, is_named, lying_name, refuse_what_was_taken_back, withdraw
-from training.cycle.settings import Settings
+from training.cycle.settings import Settings, required
 
-ACTIVATE = "activate"
 ACTIVATED = "activated.json"
 
 

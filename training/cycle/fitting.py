@@ -9,14 +9,13 @@ from rich.console import Console
 
 from training.arguments import checked
 from training.cycle import recording
+from training.cycle.contents import WORKLOAD
 from training.cycle.records import Book, Found, GivenError, Verdict, digest, write_json
 from training.cycle.settings import Settings
 from training.progress import track
 from training.workloads.refit import SEEDS_TRIED, refit
 from training.workloads.selection import WorkloadArguments
 
-STEP = "fit"
-FILE = "workload.json"
 FAR = 0.5  # from which distance on a feature is pointed out
 
 
@@ -36,7 +35,7 @@ def fit(book: Book, settings: Settings, console: Console) -> Found:
         "longest_seconds": fitted.longest_seconds,
         "generator": asdict(fitted.generator),
     }
-    write_json(book.folder / FILE, workload)
+    write_json(book.folder / WORKLOAD, workload)
     worst = fitted.farthest
     figures = {
         "pods": len(recorded.learned_from.shape),
@@ -49,7 +48,7 @@ def fit(book: Book, settings: Settings, console: Console) -> Found:
         f"a generator from {figures['pods']:,} pods; farthest from what was recorded is {worst.feature} "
         f"(distance {worst.distance:.2f} of 1)"
     )
-    return Found(Verdict.DONE, said, figures, {FILE: digest(book.folder / FILE)})
+    return Found(Verdict.DONE, said, figures, {WORKLOAD: digest(book.folder / WORKLOAD)})
 
 
 def fitted_workload(folder: Path) -> WorkloadArguments:
@@ -58,7 +57,7 @@ def fitted_workload(folder: Path) -> WorkloadArguments:
     Raises:
         GivenError: it has not been done.
     """
-    path = folder / FILE
+    path = folder / WORKLOAD
     if not path.is_file():
         raise GivenError("no workload is fitted yet: do the step fit first")
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -23,10 +23,10 @@ from rich.table import Table
 from extender.policies.base import PolicyError
 from extender.policies.onnx import load_policy
 from training.cycle import recording
+from training.cycle.contents import CANDIDATE, INCUMBENT
 from training.cycle.fitting import fitted_workload
-from training.cycle.recording import INCUMBENT, Recorded
+from training.cycle.recording import Recorded
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict
-from training.cycle.retraining import CANDIDATE
 from training.cycle.settings import GateSettings, Settings
 from training.evaluation.periods import evaluate_periods, judged_on
 from training.evaluation.report import html_report, json_report, markdown_table, write_whole
@@ -35,7 +35,6 @@ from training.evaluation.statistics import Comparison
 from training.progress import Tracker, track
 from training.workloads.selection import load_population
 
-STEP = "gate"
 REPORT = "gate.md"
 METRIC = "mean_wait_seconds"
 FRESH_SEED = 2_000_000  # nobody trains, chooses or judges a training by episodes from here on

@@ -23,9 +23,10 @@ from extender.policies.base import PolicyError
 from extender.policies.onnx import OnnxPolicy, load_policy
 from extender.telemetry.decision_records import DecisionRecord, Record
 from extender.whole_file import put_whole
+from training.cycle.contents import INCUMBENT, NODE_FILES, RECORD, RECORDED
 from training.cycle.decision_lines import snapshot
 from training.cycle.records import Book, Found, GivenError, Verdict, digest
-from training.cycle.settings import Settings
+from training.cycle.settings import Settings, named, required
 from training.cycle.traffic import Say, replay_whole, request_for
 from training.replay.api import ClusterError, connect
 from training.replay.results import FOLDER as RESULTS
@@ -35,14 +36,10 @@ from training.workloads.periods import Period, cut, select, stretch
 from training.workloads.recorded import LOG_FILE, read_population, tells_of_pod
 from training.workloads.tables import TraceError
 
-STEP = "record"
-FOLDER = "recorded"
-INCUMBENT = "incumbent.onnx"
 HOUR_SECONDS = 3600.0
 ROUNDING = 1e-9  # so that the last pod is in the last period
 FLUSHED_SECONDS = 2.0  # the log is flushed every second
 CLUSTER_NODES = "/api/v1/nodes"
-NODE_FILES = kubectl.NODE_FILE, csv_trace.NODE_FILE
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def record(book: Book, settings: Settings, say: Say) -> Found:
     """
     policy, incumbent = served(settings)
     put_whole(book.folder / INCUMBENT, policy.read_bytes())
-    folder, speed = book.folder / FOLDER, settings.record.speed
+    folder, speed = book.folder / RECORDED, settings.record.speed
     if settings.replay is not None:
         plan = request_for(settings.replay, book.folder / "replay").plan
         speed = plan.speed
@@ -138,7 +135,7 @@ def check(book: Book, settings: Settings) -> None:
         try:
             copy(settings, Path(elsewhere))
         except GivenError as error:
-            raise GivenError(_named_as_given(str(error), Path(elsewhere) / FOLDER, log, settings.nodes)) from error
+            raise GivenError(_named_as_given(str(error), Path(elsewhere) / RECORDED, log, settings.nodes)) from error
 
 
 def served(settings: Settings) -> tuple[Path, OnnxPolicy]:
@@ -161,7 +158,7 @@ def copy(settings: Settings, folder: Path) -> tuple[list[Record], Recorded]:
         GivenError: a file is missing or is not what it should be; too few pods were recorded.
         CycleError: the log cannot be read.
     """
-    copy_nodes(settings, folder / FOLDER)
+    copy_nodes(settings, folder / RECORDED)
     last = settings.record.hours * HOUR_SECONDS or math.inf
     return copy_log(settings, folder, settings.record.speed, 0.0, time.time(), last)
 
@@ -193,7 +190,7 @@ def copy_log(
             f"{log}: {len(pods)} pods came in the time that is recorded, at least "
             f"record.pods_at_least={settings.record.pods_at_least} are wanted: record for longer, or set another number"
         )
-    put_whole(folder / FOLDER / LOG_FILE, b"".join(msgspec.json.encode(each) + b"\n" for each in records))
+    put_whole(folder / RECORDED / LOG_FILE, b"".join(msgspec.json.encode(each) + b"\n" for each in records))
     return records, read(folder, settings, speed)
 
 
@@ -209,18 +206,18 @@ def replayed(book: Book, replay: str, say: Say) -> tuple[float, float]:
     Raises:
         CycleError: it failed.
     """
-    note = book.begun(STEP) or {}
+    note = book.begun(RECORD) or {}
     if "played_in" not in note or note.get("replay") != replay:
         name = next(name for number in itertools.count(1) if not (book.folder / (name := f"replay-{number}")).exists())
         (book.folder / name).mkdir(parents=True)
-        note = book.note(STEP, since=time.time(), until=None, replay=replay, played_in=name)
+        note = book.note(RECORD, since=time.time(), until=None, replay=replay, played_in=name)
     folder = book.folder / note["played_in"]
     if note["until"] is None:
         say("record: replaying, so that there are decisions")
         replay_whole(replay, folder, say)
         over = max(path.stat().st_mtime for path in (folder / RESULTS).iterdir())
         time.sleep(FLUSHED_SECONDS)
-        note = book.note(STEP, until=over + FLUSHED_SECONDS)
+        note = book.note(RECORD, until=over + FLUSHED_SECONDS)
     return note["since"], note["until"]
 
 
@@ -237,7 +234,7 @@ def read(folder: Path, settings: Settings, speed: float) -> Recorded:
     """
     wanted = settings.record
     try:
-        population = stretch(read_population(folder / FOLDER, wanted.assumed_seconds / speed), speed)
+        population = stretch(read_population(folder / RECORDED, wanted.assumed_seconds / speed), speed)
     except TraceError as error:
         raise GivenError(f"{error}") from error
     assert population.arrival is not None
@@ -290,32 +287,13 @@ def nodes_csv(workload: Workload) -> bytes:
     return text.getvalue().encode()
 
 
-def named(value: str | None, key: str, what: str) -> Path:
-    """A path that a setting has to name; raises GivenError if it does not."""
-    if value is None:
-        raise GivenError(f"{key} is not set: give {key}=FILE, {what}")
-    return Path(value)
-
-
-def required(value: str | None, key: str, what: str) -> Path:
-    """A file that a setting has to name.
-
-    Raises:
-        GivenError: it does not, or there is none.
-    """
-    path = named(value, key, what)
-    if not path.is_file():
-        raise GivenError(f"{key}={value}: there is no such file; it should be {what}")
-    return path
-
-
 def recorded_speed(book: Book) -> float:
     """The speed of what was recorded.
 
     Raises:
         GivenError: nothing was.
     """
-    found = book.read(STEP)
+    found = book.read(RECORD)
     if found is None:
         raise GivenError("nothing is recorded yet: do the step record first")
     return float(found.figures["speed"])

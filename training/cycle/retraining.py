@@ -16,8 +16,8 @@ from training import checkpoint
 from training.command_line import checked
 from training.config import Config, ConfigError, register
 from training.cycle import recording
+from training.cycle.contents import CANDIDATE, INCUMBENT, TRAIN
 from training.cycle.fitting import fitted_workload
-from training.cycle.recording import INCUMBENT
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest
 from training.cycle.settings import EXPERIMENT, NODES, Settings
 from training.one_run import POLICY_FILE, carry_out
@@ -25,9 +25,7 @@ from training.starting import StartError, network_of
 from training.workloads.base import NothingFitsError
 from training.workloads.tables import TraceError
 
-STEP = "train"
 FOLDER = "training"
-CANDIDATE = "candidate.onnx"
 LOADS = 0.7, 1.0
 SMALL_STEPS = "algorithm.sigma=0.03", "algorithm.learning_rate=0.01"  # from what is good already
 OF_ANOTHER_KIND = {"algorithm", "experiment", "goal", "network.kind"}
@@ -45,7 +43,7 @@ def train(book: Book, settings: Settings, console: Console) -> Found:
     continued = goes_on(book, settings)
     if not continued:
         shutil.rmtree(folder, ignore_errors=True)
-    book.note(STEP, overrides=settings.train)
+    book.note(TRAIN, overrides=settings.train)
     register()
     try:
         config = checked([f"training.resume={folder}"]) if continued else configuration(book, settings)
@@ -83,7 +81,7 @@ def check(book: Book, settings: Settings) -> None:
 
 def goes_on(book: Book, settings: Settings) -> bool:
     """Whether an interrupted training is gone on with."""
-    note = book.begun(STEP) or {}
+    note = book.begun(TRAIN) or {}
     return (book.folder / FOLDER / checkpoint.FILE).is_file() and note.get("overrides") == settings.train
 
 

@@ -13,9 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.arguments import ArgumentError, checked, nested, settings_of
-from training.command_line import checked as checked_training
-from training.config import ConfigError, register
-from training.cycle.records import write_json
+from training.cycle.records import GivenError, write_json
 from training.workloads.recorded import ASSUMED_SECONDS
 
 FILE = "settings.json"
@@ -169,8 +167,31 @@ def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]
     return settings
 
 
+def named(value: str | None, key: str, what: str) -> Path:
+    """A path that a setting has to name; raises GivenError if it does not."""
+    if value is None:
+        raise GivenError(f"{key} is not set: give {key}=FILE, {what}")
+    return Path(value)
+
+
+def required(value: str | None, key: str, what: str) -> Path:
+    """A file that a setting has to name.
+
+    Raises:
+        GivenError: it does not, or there is none.
+    """
+    path = named(value, key, what)
+    if not path.is_file():
+        raise GivenError(f"{key}={value}: there is no such file; it should be {what}")
+    return path
+
+
 def _check_training(overrides: Sequence[str]) -> None:
     """Refuse what `train` would: it would be kept, and nothing takes a key away again."""
+    # Imported here: it takes all of torch, and seconds, where most commands have no such settings.
+    from training.command_line import checked as checked_training
+    from training.config import ConfigError, register
+
     given = {override.partition("=")[0] for override in overrides}
     if taken := sorted(key for key in given if key.split(".")[0] == "workload" or key == "training.resume"):
         raise ArgumentError(f"{TRAIN_PREFIX}{taken[0]}: the cycle trains on what it has fitted; leave it out")

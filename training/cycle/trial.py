@@ -21,16 +21,14 @@ from rich.console import Console
 from scipy.stats import bootstrap
 
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord
+from training.cycle.contents import CANARY, CANDIDATE, SHADOW
 from training.cycle.decision_lines import Follower, written
-from training.cycle.recording import named
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict
-from training.cycle.retraining import CANDIDATE
 from training.cycle.serving import Extender, Say, candidate_file, is_named, lying_name, try_out, withdraw
-from training.cycle.settings import CanarySettings, Settings, ShadowSettings
+from training.cycle.settings import CanarySettings, Settings, ShadowSettings, named
 from training.cycle.traffic import pods_coming
 from training.progress import track
 
-SHADOW, CANARY = "shadow", "canary"
 LOOK_SECONDS = 1.0
 RESAMPLES = 2000
 CONFIDENCE = 0.95

@@ -26,6 +26,14 @@ SMALL = (
     *("train.algorithm.held_out_episodes=2", "train.evaluation.pods=200", "train.evaluation.seeds=1"),
     "train.evaluation.baselines=[best-fit]",
 )  # fmt: skip
+TELLING = """
+import sys
+from training.cycle.__main__ import main
+try:
+    main(sys.argv[1:])
+finally:
+    sys.stderr.write(" ".join({"torch", "numba", "scipy"} & sys.modules.keys()))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +145,15 @@ def test_files_that_lie_elsewhere_by_now_are_the_same_and_others_are_not(
     assert main(["fit", *folder, f"nodes={tmp_path / 'nodes.csv'}", f"policy_file={tmp_path / 'other.onnx'}"]) == 2
     assert "nodes, policy_file changed since the step record" in capsys.readouterr().err
     assert states(tmp_path, capsys)["record"]["state"] == "stale"
+
+
+@pytest.mark.parametrize("asked", ["status", "rollback", "--help"])
+def test_who_only_asks_or_takes_back_waits_for_no_torch(asked: str, tmp_path: Path) -> None:
+    (tmp_path / "cycle").mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", TELLING, asked, "--folder", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from extender.policies.bundled import policy_path
 from extender.whole_file import put_whole
 from tests.training.cycle import recordings
 from training.cycle import gate, recording
+from training.cycle.contents import CANDIDATE, FIT, RECORD
 from training.cycle.fitting import fit
 from training.cycle.gate import refusals_of
 from training.cycle.records import Book, Found, Verdict
-from training.cycle.retraining import CANDIDATE
 from training.cycle.settings import GateSettings, RecordSettings, Settings
 from training.evaluation.statistics import Comparison
 
@@ -60,8 +60,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Book, Settings]:
         gate=GateSettings(seeds=6, pods=300, load=0.9),
     )
     book = Book(folder / "cycle")
-    for step, work in ((recording.STEP, recording.record), ("fit", fit)):
-        book.close(step, {}, work(book, settings, (lambda text: None) if step == recording.STEP else QUIET))
+    for step, work in ((RECORD, recording.record), (FIT, fit)):
+        book.close(step, {}, work(book, settings, (lambda text: None) if step == RECORD else QUIET))
     return book, settings
 
 

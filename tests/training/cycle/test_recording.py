@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.cycle import recording
+from training.cycle.contents import RECORD
 from training.cycle.records import Book, Found, Verdict
 from training.replay.results import FOLDER as RESULTS
 
@@ -52,7 +53,7 @@ def test_a_replay_that_is_over_and_was_not_noted_is_recorded_by_its_own_time(
         patched.setattr(recording.time, "sleep", killed)
         with pytest.raises(Killed):
             recording.replayed(book, "--load 1", silent)
-    note = book.begun(recording.STEP)
+    note = book.begun(RECORD)
     assert note is not None
     [folder] = played
     over = time.time() + LONG
@@ -67,7 +68,7 @@ def test_a_replay_that_is_over_and_was_not_noted_is_recorded_by_its_own_time(
 def test_a_record_that_is_made_again_has_a_replay_of_its_own(played: list[Path], tmp_path: Path) -> None:
     book = Book(tmp_path)
     first = recording.replayed(book, "--load 1", silent)
-    book.close(recording.STEP, {}, Found(Verdict.DONE, "recorded"))
+    book.close(RECORD, {}, Found(Verdict.DONE, "recorded"))
     second = recording.replayed(book, "--load 1", silent)
     third = recording.replayed(book, "--load 2", silent)
     assert first[0] < second[0] < third[0]

@@ -8,10 +8,9 @@ import pytest
 
 from extender.whole_file import put_whole
 from tests.training.cycle.test_trial import CANDIDATE_POLICY, INCUMBENT_POLICY, QUIET, come_to, silent
-from training.cycle import activation, steps, trial
-from training.cycle.recording import INCUMBENT
+from training.cycle import activation, execution, steps
+from training.cycle.contents import ACTIVATE, CANARY, CANDIDATE, INCUMBENT
 from training.cycle.records import Book, GivenError
-from training.cycle.retraining import CANDIDATE
 from training.cycle.serving import try_out
 from training.cycle.settings import Settings
 
@@ -21,16 +20,16 @@ def test_a_step_that_is_repeated_withdraws_the_candidate_of_an_interrupted_canar
     put_whole(book.folder / INCUMBENT, INCUMBENT_POLICY)
     put_whole(book.folder / CANDIDATE, CANDIDATE_POLICY)
     settings = Settings(candidate_file=str(wanted))
-    come_to(trial.CANARY, book, settings)
-    book.note(trial.CANARY, since=time.time())
+    come_to(CANARY, book, settings)
+    book.note(CANARY, since=time.time())
     try_out(settings, book, 10.0, book.folder / CANDIDATE)
     with pytest.raises(GivenError):
-        steps.do(trial.CANARY, book, settings, QUIET, silent)  # goes on where it was
+        execution.do(CANARY, book, settings, QUIET, silent)  # goes on where it was
     with pytest.raises(GivenError, match="decision_log is not set"):
-        steps.do("record", book, settings, QUIET, silent)  # refused before anything is touched
+        execution.do("record", book, settings, QUIET, silent)  # refused before anything is touched
     assert wanted.exists()
     with pytest.raises(GivenError, match="no such file"):
-        steps.do("gate", book, settings, QUIET, silent)
+        execution.do("gate", book, settings, QUIET, silent)
     assert [path.name for path in tmp_path.iterdir()] == ["cycle"]
 
 
@@ -38,7 +37,7 @@ def test_another_place_for_candidates_or_the_log_repeats_no_trial(tmp_path: Path
     book, settings = Book(tmp_path / "cycle"), Settings(decision_log="log", candidate_file="here/candidate.json")
     put_whole(book.folder / INCUMBENT, INCUMBENT_POLICY)
     put_whole(book.folder / CANDIDATE, CANDIDATE_POLICY)
-    come_to(activation.ACTIVATE, book, settings)
+    come_to(ACTIVATE, book, settings)
     now = replace(settings, decision_log="rotated/log", candidate_file="there/candidate.json")
     assert {row["state"] for row in steps.rows(book, now)} == {"done", "to do"}
 

@@ -21,10 +21,9 @@ from extender.whole_file import put_whole
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import ExtenderProcess, exchange, serve
 from tests.training.workloads.test_recorded import MIDNIGHT, record
-from training.cycle import activation, steps, trial
-from training.cycle.recording import INCUMBENT
+from training.cycle import activation, execution, steps, trial
+from training.cycle.contents import ACTIVATE, CANARY, CANDIDATE, INCUMBENT, SHADOW
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, write_json
-from training.cycle.retraining import CANDIDATE
 from training.cycle.serving import Extender
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings
 from training.cycle.trial import Course, compare_waits, longer_waits
@@ -114,7 +113,7 @@ def test_a_candidate_goes_from_shadow_over_canary_into_service_and_back(trying: 
     assert not Path(settings.candidate_file).exists()
     assert list(target.parent.glob("candidate-*.onnx")) == []
 
-    book.close(activation.ACTIVATE, {}, active)
+    book.close(ACTIVATE, {}, active)
     back = activation.rollback(book, settings, silent)
     assert target.read_bytes() == INCUMBENT_POLICY
     assert "the policy before is back" in back.said
@@ -127,7 +126,7 @@ def test_a_rollback_in_the_middle_of_a_canary_withdraws_the_candidate(trying: tu
     ended: list[object] = []
     running = threading.Thread(target=lambda: ended.append(trial.canary(book, never, QUIET, silent)))
     running.start()
-    while "since" not in (book.begun(trial.CANARY) or {}):
+    while "since" not in (book.begun(CANARY) or {}):
         time.sleep(0.05)
     assert "the candidate is withdrawn" in activation.rollback(book, settings, silent).said
     assert Extender(settings).policy()["candidate"] is None  # it was waited for
@@ -165,7 +164,7 @@ def test_a_policy_file_that_somebody_has_replaced_is_not_overwritten(trying: tup
     book, settings = trying
     target = Path(settings.policy_file)
     active = activation.activate(book, settings, silent)
-    book.close(activation.ACTIVATE, {}, active)
+    book.close(ACTIVATE, {}, active)
     put_whole(target, policy_path("bundled:packing").read_bytes() + b"\x00")
     with pytest.raises(GivenError, match="--force"):
         activation.rollback(book, settings, silent)
@@ -208,11 +207,11 @@ def test_a_rollback_takes_back_what_was_activated_before_an_earlier_step_was_rep
     trying: tuple[Book, Settings],
 ) -> None:
     book, settings = trying
-    come_to(activation.ACTIVATE, book, settings)
-    assert steps.do(activation.ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
+    come_to(ACTIVATE, book, settings)
+    assert execution.do(ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
     with pytest.raises(GivenError, match="no such file"):
-        steps.do("gate", book, settings, QUIET, silent)
-    assert book.read(activation.ACTIVATE) is None
+        execution.do("gate", book, settings, QUIET, silent)
+    assert book.read(ACTIVATE) is None
     put_whole(book.folder / CANDIDATE, b"of another training")
     assert "the policy before is back" in steps.take_back(book, settings, silent, force=False).said
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
@@ -222,12 +221,12 @@ def test_a_forced_rollback_after_an_activation_that_was_refused_puts_the_policy_
     trying: tuple[Book, Settings],
 ) -> None:
     book, settings = trying
-    come_to(activation.ACTIVATE, book, settings)
-    assert steps.do(activation.ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
+    come_to(ACTIVATE, book, settings)
+    assert execution.do(ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
     put_whole(Path(settings.policy_file), policy_path("bundled:packing").read_bytes() + b"\x00")
     for _ in range(2):
         with pytest.raises(GivenError, match="somebody has replaced it since"):
-            steps.do(activation.ACTIVATE, book, settings, QUIET, silent)
+            execution.do(ACTIVATE, book, settings, QUIET, silent)
     assert "the policy before is back" in steps.take_back(book, settings, silent, force=True).said
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
 
@@ -236,7 +235,7 @@ def test_an_activation_that_is_killed_before_any_of_its_writes_is_taken_back(
     trying: tuple[Book, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book, settings = trying
-    come_to(activation.ACTIVATE, book, settings)
+    come_to(ACTIVATE, book, settings)
     for killed_at in range(1, 4):
         writes = itertools.count(1)
 
@@ -248,7 +247,7 @@ def test_an_activation_that_is_killed_before_any_of_its_writes_is_taken_back(
         monkeypatch.setattr(activation, "put_whole", until_killed)
         monkeypatch.setattr(activation, "write_json", until_killed)
         with pytest.raises(KeyboardInterrupt):
-            steps.do(activation.ACTIVATE, book, settings, QUIET, silent)
+            execution.do(ACTIVATE, book, settings, QUIET, silent)
         monkeypatch.undo()
         assert steps.take_back(book, settings, silent, force=False).verdict is Verdict.DONE
         assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
@@ -258,10 +257,10 @@ def test_an_activation_that_is_killed_before_any_of_its_writes_is_taken_back(
 def test_a_log_that_is_not_there_is_refused_at_once(trying: tuple[Book, Settings]) -> None:
     book, settings = trying
     elsewhere = replace(settings, decision_log=f"{book.folder}/elsewhere")
-    for step in (trial.SHADOW, trial.CANARY):
+    for step in (SHADOW, CANARY):
         come_to(step, book, elsewhere)
         with pytest.raises(GivenError, match=r"decision_log=.*elsewhere: there is no such file"):
-            steps.do(step, book, elsewhere, QUIET, silent)
+            execution.do(step, book, elsewhere, QUIET, silent)
     assert not Path(settings.candidate_file).exists()
 
 

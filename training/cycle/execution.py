@@ -1,0 +1,108 @@
+"""How a cycle is done, step by step, and how it goes on where it was after an interruption or a change."""
+
+from collections.abc import Callable
+
+from rich.console import Console
+
+from training.cycle import activation, fitting, gate, recording, retraining, trial
+from training.cycle.contents import ACTIVATE, CANARY, FIT, GATE, RECORD, SHADOW, TRAIN
+from training.cycle.records import Book, Found, GivenError, Record, Verdict
+from training.cycle.serving import Say, refuse_what_was_taken_back, withdraw
+from training.cycle.settings import Settings
+from training.cycle.steps import NAMES, STEPS, Step, given_to, stale
+
+Check = Callable[[Book, Settings], None]
+Work = Callable[[Book, Settings, Console, Say], Found]
+
+WORK: dict[str, tuple[Check, Work]] = {
+    RECORD: (recording.check, lambda book, settings, _console, say: recording.record(book, settings, say)),
+    FIT: (
+        lambda _book, _settings: None,  # it is given nothing but what was recorded
+        lambda book, settings, console, _say: fitting.fit(book, settings, console),
+    ),
+    TRAIN: (retraining.check, lambda book, settings, console, _say: retraining.train(book, settings, console)),
+    GATE: (gate.check, lambda book, settings, console, _say: gate.gate(book, settings, console)),
+    SHADOW: (trial.check, trial.shadow),
+    CANARY: (trial.check, trial.canary),
+    ACTIVATE: (activation.check, lambda book, settings, _console, say: activation.activate(book, settings, say)),
+}
+"""What refuses a step that could not be done, and touches nothing; and what does it."""
+
+
+def do(name: str, book: Book, settings: Settings, console: Console, say: Say, *, anew: bool = False) -> Record:
+    """Do one step, again if it has ended, and write its record.
+
+    Args:
+        name: of the step.
+        book: of the cycle.
+        settings: of the cycle.
+        console: where its progress is shown.
+        say: told what happens.
+        anew: from its beginning, also where it was interrupted.
+
+    Raises:
+        GivenError: a step before it has not ended well, or what it is given is not usable.
+        CycleError: it failed.
+    """
+    number = NAMES.index(name)
+    for before in STEPS[:number]:
+        record = book.read(before.name)
+        if record is None:
+            raise GivenError(f"{name}: the step {before.name} has not been done yet: do it first, or let run do all")
+        if record.verdict is not Verdict.DONE:
+            raise GivenError(f"{name}: the step {before.name} ended with: {record.said}")
+        if reasons := stale(before, record, book, settings):
+            raise GivenError(
+                f"{name}: {', '.join(reasons)} changed since the step {before.name}: do that again, or let run do it"
+            )
+    return _work(STEPS[number], book, settings, console, say, anew=anew)
+
+
+def run(book: Book, settings: Settings, console: Console, say: Say) -> Record:
+    """Do what has not been done yet, in order, and again what was given something else since; stops at a refusal.
+
+    Returns:
+        the record of the last step that was looked at.
+
+    Raises:
+        GivenError: the cycle was rolled back, or what a step is given is not usable.
+        CycleError: a step failed.
+    """
+    refuse_what_was_taken_back(book)
+    if (last := book.read(ACTIVATE)) is not None and last.verdict is Verdict.DONE:
+        say(f"activate: {last.said}; the cycle is done, begin another one with --name")
+        return last
+    afresh = False
+    for step in STEPS:
+        record = book.read(step.name)
+        if record is not None and not afresh:
+            reasons = stale(step, record, book, settings)
+            if not reasons and record.verdict is not Verdict.UNDECIDED:
+                say(f"{step.name}: {record.said} (done before)")
+                if record.verdict is Verdict.REFUSED:
+                    return record
+                continue
+            say(f"{step.name}: again, as {', '.join(reasons) or 'it was undecided'}" + (" changed" if reasons else ""))
+        afresh = True  # what comes after depends on it
+        record = _work(step, book, settings, console, say)
+        if record.verdict is not Verdict.DONE:
+            return record
+    assert record is not None
+    return record
+
+
+def _work(step: Step, book: Book, settings: Settings, console: Console, say: Say, *, anew: bool = False) -> Record:
+    check, does = WORK[step.name]
+    check(book, settings)  # what is refused leaves the cycle as it was
+    (book.set_aside if anew else book.set_aside_record)(step.name)
+    later = NAMES[NAMES.index(step.name) + 1 :]
+    if any(book.has(name) for name in (SHADOW, CANARY) if name in later) and withdraw(book):
+        say(f"{step.name}: the candidate that was tried is withdrawn")
+    for name in later:
+        book.set_aside(name)
+    book.note(step.name)
+    say(f"{step.name}: {step.does}")
+    found = does(book, settings, console, say)
+    record = book.close(step.name, given_to(step, book, settings), found)
+    say(f"{step.name}: {found.said}")
+    return record
