@@ -29,7 +29,8 @@ from training.cycle.records import Book, Found, GivenError, Verdict, digest
 from training.cycle.settings import Settings, named, required
 from training.cycle.traffic import Say, replay_whole, request_for
 from training.replay.api import ClusterError, connect
-from training.replay.results import FOLDER as RESULTS
+from training.replay.play import LEAD_SECONDS
+from training.replay.results import span
 from training.workloads import csv_trace, kubectl
 from training.workloads.base import Population, Workload
 from training.workloads.periods import Period, cut, select, stretch
@@ -198,7 +199,8 @@ def replayed(book: Book, replay: str, say: Say) -> tuple[float, float]:
     """When pods of a replay came: of the one that was begun for this record, which is ended first, or of a new one.
 
     Every record has a replay, and a folder, of its own. An interrupted one goes on in its folder, where what is over is
-    not played again: that it is over may not have been noted, so its end is told by its results.
+    not played again: that it is over may not have been noted, so its time is told by its results. They know only of the
+    workload's own pods, so neither the pod that the cluster was tried out with is recorded, nor what was killed.
 
     Returns:
         begin and end, Unix seconds.
@@ -210,14 +212,14 @@ def replayed(book: Book, replay: str, say: Say) -> tuple[float, float]:
     if "played_in" not in note or note.get("replay") != replay:
         name = next(name for number in itertools.count(1) if not (book.folder / (name := f"replay-{number}")).exists())
         (book.folder / name).mkdir(parents=True)
-        note = book.note(RECORD, since=time.time(), until=None, replay=replay, played_in=name)
+        note = book.note(RECORD, until=None, replay=replay, played_in=name)
     folder = book.folder / note["played_in"]
     if note["until"] is None:
         say("record: replaying, so that there are decisions")
         replay_whole(replay, folder, say)
-        over = max(path.stat().st_mtime for path in (folder / RESULTS).iterdir())
+        first, over = span(folder)
         time.sleep(FLUSHED_SECONDS)
-        note = book.note(RECORD, until=over + FLUSHED_SECONDS)
+        note = book.note(RECORD, since=first - LEAD_SECONDS, until=over + FLUSHED_SECONDS)
     return note["since"], note["until"]
 
 

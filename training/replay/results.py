@@ -107,6 +107,19 @@ def save(folder: Path, digest: str, load: float, scheduler: str, seed: int, kept
     write_whole({file_of(folder, load, scheduler, seed): json.dumps(content, allow_nan=False) + "\n"})
 
 
+def span(folder: Path) -> tuple[float, float]:
+    """When the first pod of the runs that are kept in a folder was sent, and when the last of them was kept.
+
+    The pod that the cluster was tried out with belongs to no run, nor do those of a replay that was killed.
+
+    Returns:
+        both in Unix seconds.
+    """
+    files = list((folder / FOLDER).iterdir())
+    sent = [json.loads(file.read_text(encoding="utf-8"))["records"]["sent_wall"] for file in files]
+    return min(at for run in sent for at in run if at is not None), max(file.stat().st_mtime for file in files)
+
+
 def load(folder: Path, digest: str, load: float, scheduler: str, seed: int) -> Kept | None:
     """A run that was played before, None where it was not.
 
