@@ -21,7 +21,7 @@ from tests.cluster.kind.application_image import (
 pytestmark = [pytest.mark.kind, pytest.mark.timeout(1200)]
 
 LARGEST_MEGABYTES = 350
-START_LIMIT_SECONDS = 60.0
+START_LIMIT_SECONDS = 240.0
 
 
 @pytest.fixture(scope="module")

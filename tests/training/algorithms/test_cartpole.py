@@ -4,7 +4,6 @@ A training ends once it balances other poles than the test's for longer than is 
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 import torch
 from stable_baselines3.common.env_util import make_vec_env
 
-from tests.training.algorithms.following import Silent
+from tests.training.algorithms.following import Until
 from training.algorithms import dqn, ppo, sac
 from training.algorithms.learner import StepLearner
 from training.networks import NetworkArguments
@@ -20,23 +19,6 @@ from training.networks import NetworkArguments
 EPISODES, PARALLEL = 20, 8
 JUDGED, HELD_OUT = 1000, 500  # seeds of the episodes by which the test judges, and by which a training ends
 LOOK_EVERY, ROOM = 1000, 20  # steps from one look to the next; how much longer than wanted is good enough
-
-
-class Enough(Exception):  # noqa: N818 - no error, an end
-    """The pole is balanced."""
-
-
-class UntilBalanced(Silent):
-    """Ends a training when the held-out poles stay up for long enough."""
-
-    def __init__(self, learner: StepLearner, wanted: float) -> None:
-        self._learner, self._wanted, self._next_look = learner, wanted, LOOK_EVERY
-
-    def between_updates(self) -> None:
-        if self._learner.timesteps >= self._next_look:
-            self._next_look += LOOK_EVERY
-            if mean_length(self._learner, HELD_OUT) >= self._wanted:
-                raise Enough
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +77,5 @@ def mean_length(learner: StepLearner, seed: int) -> float:
 )
 def test_the_pole_is_balanced(build: Any, arguments: Any, hidden: int, timesteps: int, wanted: float) -> None:
     learner = build(arguments, NetworkArguments(hidden=hidden), make_vec_env("CartPole-v1", PARALLEL, seed=0), 0)
-    with suppress(Enough):
-        learner.train(timesteps, UntilBalanced(learner, wanted + ROOM))
+    Until(learner, lambda: mean_length(learner, HELD_OUT) >= wanted + ROOM, LOOK_EVERY).train(timesteps)
     assert mean_length(learner, JUDGED) >= wanted
