@@ -71,6 +71,9 @@ def test_typical_pods_are_the_most_frequent_and_ties_come_largest_first() -> Non
     assert typical.admits[1].tolist() == [False, False, True, True]
 
 
+change_by_rule = from_python(published_change)  # compiled at the first call
+
+
 @given(
     cpu=st.integers(3000, 12_000),
     devices=st.lists(st.sampled_from([0, 190, 470, 530, 810, 1000]), min_size=8, max_size=8),
@@ -88,7 +91,7 @@ def test_the_published_sum_is_the_fragmentation_that_the_extender_measures(
     free = np.array(devices)[:, None]
     before, after = (fragmentation(tables, np.array([model]), np.array([left]), free)[0] for left in (cpu, cpu - 3000))
     around = Surroundings(np.zeros(3, np.int64), tables, np.zeros(1), np.array(devices))
-    change = from_python(published_change)(nodes, pod, 0, around, published_pods(typical))
+    change = change_by_rule(nodes, pod, 0, around, published_pods(typical))
     assert change == pytest.approx(before - after, abs=1e-9)
 
 
