@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,8 +14,10 @@ import pytest
 from extender.policies.bundled import policy_path
 from tests.training.cycle import recordings
 from tests.training.cycle.recordings import SHIFTED, Recording
+from tests.training.warm_start import WarmStart
 from training.cycle.__main__ import main
 
+LIMIT_SECONDS = 600.0
 OFFLINE = ("record", "fit", "train", "gate")
 SMALL = (
     *("record.periods=6", "gate.seeds=3", "gate.pods=200", "gate.load=0.7"),
@@ -62,27 +63,26 @@ def states(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[s
     return {row["step"]: row for row in json.loads(capsys.readouterr().out)["steps"]}
 
 
-def kill_in(step: str, arguments: list[str], folder: Path) -> None:
+def kill_in(step: str, arguments: list[str], folder: Path, warm: WarmStart) -> None:
     """Run the command, and kill it as soon as it has begun the step."""
     begun = "training/checkpoint.pt" if step == "train" else f"{step}.begun.json"  # in the middle of training
     note, done = folder / "cycle" / begun, folder / "cycle" / f"{step}.json"
-    process = subprocess.Popen([sys.executable, "-m", "training.cycle", *arguments], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120.0
+    process = warm.begin("training.cycle", folder, *arguments)
+    deadline = time.monotonic() + LIMIT_SECONDS
     while not note.exists():
         assert process.poll() is None, f"it ended before {step}"
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.kill()
     assert not done.exists()
 
 
 def test_a_cycle_that_is_killed_in_every_step_goes_on_where_it_was(
-    usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    warm: WarmStart, usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["run", "--folder", str(tmp_path), *files(usual), f"policy_file={policy(tmp_path)}", *SMALL]
     for number, step in enumerate(OFFLINE):
-        kill_in(step, arguments, tmp_path)
+        kill_in(step, arguments, tmp_path, warm)
         found = states(tmp_path, capsys)
         assert found[step]["state"] == "interrupted"
         assert [found[name]["state"] for name in OFFLINE[:number]] == ["done"] * number
