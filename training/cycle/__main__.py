@@ -49,7 +49,7 @@ def argument_parser() -> argparse.ArgumentParser:
         usage="%(prog)s STEP [options] [KEY=VALUE ...]",
         description=__doc__,
         epilog=f"Steps:\n{does}\n  rollback  puts the policy before back\n\nSettings:\n{listed(Settings)}\n"
-        "  train.KEY=VALUE\n      what training.run is told".replace("%", "%%"),
+        "  train.KEY=VALUE\n      what training.run is told; train.KEY= takes a key away again".replace("%", "%%"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

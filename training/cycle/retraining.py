@@ -19,7 +19,7 @@ from training.cycle import recording
 from training.cycle.contents import CANDIDATE, INCUMBENT, TRAIN
 from training.cycle.fitting import fitted_workload
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest
-from training.cycle.settings import EXPERIMENT, NODES, Settings
+from training.cycle.settings import EXPERIMENT, NODES, TAKEN_AWAY, Settings
 from training.one_run import POLICY_FILE, carry_out
 from training.starting import StartError, network_of
 from training.workloads.base import NothingFitsError
@@ -75,7 +75,9 @@ def check(book: Book, settings: Settings) -> None:
     register()
     try:
         configuration(book, settings)
-    except (ConfigError, TraceError) as error:
+    except ConfigError as error:
+        raise GivenError(f"train: {error}\n{TAKEN_AWAY}") from error
+    except TraceError as error:
         raise GivenError(f"train: {error}") from error
 
 

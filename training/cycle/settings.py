@@ -1,7 +1,8 @@
 """What a cycle is told: KEY=VALUE, checked before anything starts, and kept in the cycle's folder for every step.
 
 Keys are given once: a later command has those of the earlier ones, under what it is given itself. Everything that
-begins with `train.` goes to `training.run` as it is (`train.training.total_timesteps=2000000`).
+begins with `train.` goes to `training.run` as it is (`train.training.total_timesteps=2000000`); `train.KEY=`, without a
+value, takes a key away again.
 """
 
 import json
@@ -18,6 +19,7 @@ from training.workloads.recorded import ASSUMED_SECONDS
 
 FILE = "settings.json"
 TRAIN_PREFIX = "train."
+TAKEN_AWAY = f"a key that the cycle keeps is taken away by {TRAIN_PREFIX}KEY= without a value"
 EXPERIMENT = "cycle"
 NODES = 8, 400  # of what is trained on: as recorded, but within these: fewer teach nothing, more take long
 WIDEST = f"env.nodes={NODES[1]}", "env.nodes_lowest=4", "env.lowest_load=0.3", "env.highest_load=1.2"
@@ -154,9 +156,13 @@ def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]
     for text in texts:
         if text.startswith(TRAIN_PREFIX):
             override = text.removeprefix(TRAIN_PREFIX)
-            overrides[override.partition("=")[0]] = override
+            key, _, value = override.partition("=")
+            if value:
+                overrides[key] = override
+            else:
+                overrides.pop(key, None)
     merged = _merged(before, own) | {"train": list(overrides.values())}
-    if any(text.startswith(TRAIN_PREFIX) for text in texts):
+    if any(text.startswith(TRAIN_PREFIX) and text.partition("=")[2] for text in texts):
         _check_training(merged["train"])
     settings = checked(
         Settings, merged, {key.partition(".")[0]: key.partition(".")[0] for key in [*settings_of(Settings), *merged]}
@@ -187,7 +193,7 @@ def required(value: str | None, key: str, what: str) -> Path:
 
 
 def _check_training(overrides: Sequence[str]) -> None:
-    """Refuse what `train` would: it would be kept, and nothing takes a key away again."""
+    """Refuse what `train` would, before it is kept."""
     # Imported here: it takes all of torch, and seconds, where most commands have no such settings.
     from training.command_line import checked as checked_training
     from training.config import ConfigError, register
@@ -200,7 +206,7 @@ def _check_training(overrides: Sequence[str]) -> None:
     try:
         checked_training([*usual, *overrides])
     except ConfigError as error:
-        raise ArgumentError(f"{TRAIN_PREFIX}KEY=VALUE: {error}") from error
+        raise ArgumentError(f"{TRAIN_PREFIX}KEY=VALUE: {error}\n{TAKEN_AWAY}") from error
 
 
 def _merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,17 @@ def test_what_training_would_refuse_is_refused_at_once_and_not_kept(text: str, t
     with pytest.raises(ArgumentError, match=text.partition("=")[0].removeprefix("train.")):
         given(tmp_path, text)
     assert given(tmp_path).train == ["env.nodes_lowest=200", "env.pods=500"]
+
+
+def test_a_key_of_the_training_is_taken_away_again_also_one_that_locks_the_cycle(tmp_path: Path) -> None:
+    locked = asdict(given(tmp_path, "train.env.pods=500")) | {"train": ["env.pods=500", "env.pod=3", "env.nodes=-1"]}
+    (tmp_path / "settings.json").write_text(json.dumps(locked))
+    with pytest.raises(ArgumentError, match=r"env\.pod: no such key(.|\n)*taken away by train\.KEY= without a value"):
+        given(tmp_path, "train.seed=1")
+    given(tmp_path, "train.env.pod=")  # one after the other
+    given(tmp_path, "train.env.nodes=")
+    assert given(tmp_path, "train.seed=1").train == ["env.pods=500", "seed=1"]
+    assert given(tmp_path, "train.env.pods=", "train.never.given=").train == ["seed=1"]
 
 
 def test_a_step_depends_on_its_own_settings_alone(tmp_path: Path) -> None:
