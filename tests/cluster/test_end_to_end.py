@@ -37,7 +37,7 @@ def assert_whole(testbed: Testbed, extender: ExtenderProcess) -> None:
 
 def test_a_workload_is_placed_where_the_policy_ranks_first(testbed: Testbed, extender: ExtenderProcess) -> None:
     failures_before = len(testbed.scheduler.extender_failures())
-    replay = Replay(testbed.api, arrivals(500, 6.0, np.random.default_rng(SEED), longest_seconds=30.0))
+    replay = Replay(testbed.api, arrivals(500, 12.0, np.random.default_rng(SEED), longest_seconds=30.0))
 
     replay.run_until(lambda: len(replay.created) >= 250, limit_seconds=240)
     assert_view_agrees(testbed.api, testbed.scheduler, extender, least_pods=20)
