@@ -5,10 +5,11 @@
     python -m training.evaluate --policies old=a.onnx,new=b.onnx --baseline old --workload openb --seeds 40
     python -m training.evaluate --policies fgd --process bursty --scheduler ordering=fifo preemption=true
     python -m training.evaluate --policies best-fit,best-fit@ordering=least-work-first+reservation_after_seconds=60
-    python -m training.evaluate --policies fgd,best-fit --json result.json --markdown result.md
+    python -m training.evaluate --policies fgd,best-fit --json results/mine.json
 
-Every policy is compared with the baseline, paired by seed. Without --json, --markdown or --html the folder of --output
-receives evaluation.json, evaluation.md and report.html; files appear when all is done, whole or not at all.
+Every policy is compared with the baseline, paired by seed. The folder of --output receives evaluation.json,
+evaluation.md and report.html. Where a file is named instead, as above, those that are not lie beside it: mine.md and
+mine.html. Files appear when all is done, whole or not at all.
 
 Exit codes: 0 done; 1 failed while playing or writing; 2 the arguments, a policy file or a trace were refused, and
 nothing was played; 130 interrupted.
@@ -63,6 +64,8 @@ LOADS = "0.6,0.8,0.95"
 OUTPUT = Path("runs/evaluation")
 PLAIN_WIDTH = 160  # of tables where there is no terminal to ask
 POLICY_ENDING = ".onnx"
+USUAL_NAMES = {"json": "evaluation.json", "markdown": "evaluation.md", "html": "report.html"}
+SUFFIXES = {"json": ".json", "markdown": ".md", "html": ".html"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,10 @@ def argument_parser() -> argparse.ArgumentParser:
     results.add_argument("--markdown", type=Path, metavar="FILE", help="the tables")
     results.add_argument("--html", type=Path, metavar="FILE", help="tables and plots in one page")
     results.add_argument(
-        "--output", type=Path, metavar="DIR", help=f"folder for all three (default: {OUTPUT}, if no file is named)"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=f"folder for those not named (default: {OUTPUT}, or beside a file that is named)",
     )
     results.add_argument("--name", help="heading of the reports (default: the policies)")
     results.add_argument(
@@ -240,12 +246,13 @@ def outputs_of(options: argparse.Namespace) -> dict[str, Path]:
     Raises:
         ArgumentError: a file cannot be written there.
     """
-    outputs = {kind: getattr(options, kind) for kind in ("json", "markdown", "html")}
-    outputs = {kind: path for kind, path in outputs.items() if path is not None}
-    if options.output is not None or not outputs:
-        folder = options.output or OUTPUT
-        names = {"json": "evaluation.json", "markdown": "evaluation.md", "html": "report.html"}
-        outputs = {kind: folder / name for kind, name in names.items()} | outputs
+    given = {kind: path for kind in SUFFIXES if (path := getattr(options, kind)) is not None}
+    if options.output is not None or not given:
+        usual = {kind: (options.output or OUTPUT) / name for kind, name in USUAL_NAMES.items()}
+    else:
+        first = next(iter(given.values()))
+        usual = {kind: first.with_suffix(suffix) for kind, suffix in SUFFIXES.items()}
+    outputs = usual | given
     for kind, path in outputs.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -82,10 +82,11 @@ def test_the_terminal_shows_workload_tables_and_files(finished: tuple[Path, str]
     assert f"wrote {Path('runs/evaluation/report.html')}" in output
 
 
-def test_only_the_files_that_were_named_are_written(run: Run, tmp_path: Path) -> None:
+def test_files_that_were_not_named_lie_beside_the_one_that_was(run: Run, tmp_path: Path) -> None:
     result = run(tmp_path, *SMALL, "--policies", "best-fit", "--json", "deep/result.json")
     assert result.returncode == 0, result.stderr
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["result.json"]
+    written = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {tmp_path / "deep" / f"result{ending}" for ending in (".json", ".md", ".html")}
 
 
 def test_an_interrupted_evaluation_leaves_nothing(tmp_path: Path) -> None:
@@ -147,6 +148,7 @@ def test_an_interrupted_evaluation_leaves_nothing(tmp_path: Path) -> None:
         (["--scheduler", "scoring.fit_wait=2"], "--scheduler scoring.fit_wait: no such key; there are resources,"),
         (["--json", "/dev/null/result.json"], "--json: /dev/null cannot be made"),
         (["--json", "a", "--html", "a"], "have to be different files"),
+        (["--json", "a.html"], "have to be different files"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_played(

@@ -359,5 +359,6 @@ def _facts(evaluation: Evaluation) -> dict[str, str]:
         "Judged on": f"{len(seeds)} held-back seeds ({seeds[0]} to {seeds[-1]}) at each load, "
         f"{settings['nodes']:,} nodes, {settings['pods']:,} pods ({settings['workload']['process']} arrivals), "
         f"of which the first {100 * settings['warm_up']:g} % are not counted",
-        "Scheduler": ", ".join(f"{name}={value}" for name, value in changed.items()) or "kube-scheduler's own rules",
+        "Scheduler": ", ".join(f"{name}={value}" for name, value in changed.items())
+        or "kube-scheduler's rules as docs/simulator.md has them",
     }

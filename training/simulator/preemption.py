@@ -2,7 +2,8 @@
 
 On each node where the pod would fit without the pods of lower priority, as many of these as possible are spared, the
 most important first; the rest are the node's victims. The node is taken whose most important victim matters least;
-then by the sum of the victims' priorities, their number, and whose most important victims started last.
+then by the sum of the victims' priorities, their number, and whose most important victims started last. The search
+begins anywhere among the nodes where it might help, and ends with a tenth of them, or a hundred, where it does.
 Simplified: victims leave at once, the pod takes their place in the same instant, and there are no disruption budgets.
 A node that is reserved for another pod is none to preempt on, whatever the priorities.
 
@@ -73,16 +74,19 @@ def choose_preemption(episode, pod, generator):
     Returns:
         row, NOWHERE if preemption does not help; victims (V,) int64.
     """
-    count = episode.cluster.pod_count.shape[0]
-    wanted = min(max(count * CANDIDATE_PERCENTAGE // 100, LEAST_CANDIDATES), count)
+    rows = np.empty(episode.cluster.pod_count.shape[0], dtype=np.int64)
+    count = 0
+    for row in range(rows.shape[0]):
+        if _might_help(episode, pod, row):
+            rows[count] = row
+            count += 1
+    wanted = max(count * CANDIDATE_PERCENTAGE // 100, LEAST_CANDIDATES)
     offset = int(generator.random() * count)
     best = NOWHERE
     best_victims = np.empty(0, dtype=np.int64)
     found = 0
     for index in range(count):
-        row = (offset + index) % count
-        if not episode.cluster.admits[episode.pods.shape[pod], row] or is_withheld(episode, pod, row):
-            continue
+        row = rows[(offset + index) % count]
         victims = victims_on(episode, pod, row)
         if victims.shape[0] == 0:
             continue
@@ -92,6 +96,19 @@ def choose_preemption(episode, pod, generator):
         if found == wanted:
             break
     return best, best_victims
+
+
+@inner
+def _might_help(episode, pod, row):
+    """Whether kube-scheduler would look for victims there: the pod may go there, and an empty node would do."""
+    shape = episode.pods.shape[pod]
+    if not episode.cluster.admits[shape, row] or is_withheld(episode, pod, row):
+        return False
+    request, allocatable = episode.shapes.request, episode.cluster.nodes.allocatable
+    for resource in range(request.shape[1]):
+        if request[shape, resource] > allocatable[row, resource]:
+            return False
+    return True
 
 
 @inner

@@ -11,7 +11,7 @@ from tests.clusters import GIB, Node
 from tests.training.small_workloads import Pod, workload_of
 from training.simulator.scheduling import Outcome, SchedulerArguments, play
 
-LOW, MIDDLE, HIGH, HIGHEST = 0, 100, 1000, 2000
+LOWEST, LOW, MIDDLE, HIGH, HIGHEST = -(2**31), 0, 100, 1000, 2000
 LATER = 50.0  # when the pod comes for which others may have to leave
 FOREVER = 1e6
 ANY_SEEDS = range(4)  # the search for victims starts anywhere
@@ -138,7 +138,9 @@ def test_those_leave_whose_devices_are_wanted():
         pytest.param(
             [(0, 500, -5), (0, 500, -5), (1, 1000, -5)], 1, id="where negative priorities do not add up to less"
         ),
-        pytest.param([(0, 500, MIDDLE), (0, 500, LOW), (1, 1000, MIDDLE)], 1, id="whose victims are fewer"),
+        pytest.param([(0, 500, MIDDLE), (0, 500, LOW), (1, 1000, MIDDLE)], 1, id="whose priorities add up to less"),
+        # Priorities are counted from the lowest that there is, so that one adds nothing to their sum.
+        pytest.param([(1, 1000, MIDDLE), (0, 500, MIDDLE), (0, 500, LOWEST)], 1, id="whose victims are fewer"),
         pytest.param([(0, 1000, LOW), (1, 1000, LOW)], 1, id="whose victim started last"),
         pytest.param([(1, 1000, LOW), (0, 1000, LOW)], 0, id="whose victim started last, the other way round"),
         pytest.param(
@@ -153,6 +155,18 @@ def test_the_node_is_taken(running, wanted, seed):
     assert outcome.node[-1] == wanted
     left = [outcome.preempted[number] > 0 for number, (_, milli, _) in enumerate(running) if milli > 0]
     assert left == [node == wanted for node, milli, _ in running if milli > 0]
+
+
+def test_the_search_ends_with_a_hundred_of_the_nodes_where_it_might_help():
+    count, best = 150, 70
+    running = [Pod(0, FOREVER, 1000, priority=LOW if node == best else MIDDLE) for node in range(count)]
+    nodes = [Node(1000, GIB)] * count + [Node(500, GIB)] * 2000  # these are too small, and count for nothing
+    admits = np.zeros((count + 1, len(nodes)), bool)
+    admits[:count, :count] = np.eye(count, dtype=bool)
+    admits[count] = True
+    workload = workload_of(nodes, [*running, Pod(LATER, 1, 1000, priority=HIGH)], admits=admits)
+    found = [int(play(workload, "first-fit", ON, seed).node[-1]) == best for seed in range(40)]
+    assert 0 < sum(found) < len(found)  # a third of the offsets leave it out
 
 
 def test_the_search_starts_anywhere_among_equals():
