@@ -102,13 +102,11 @@ def choose_preemption(episode, pod, generator):
 def _might_help(episode, pod, row):
     """Whether kube-scheduler would look for victims there: the pod may go there, and an empty node would do."""
     shape = episode.pods.shape[pod]
-    if not episode.cluster.admits[shape, row] or is_withheld(episode, pod, row):
-        return False
     request, allocatable = episode.shapes.request, episode.cluster.nodes.allocatable
+    might = episode.cluster.admits[shape, row] and not is_withheld(episode, pod, row)
     for resource in range(request.shape[1]):
-        if request[shape, resource] > allocatable[row, resource]:
-            return False
-    return True
+        might = might and request[shape, resource] <= allocatable[row, resource]
+    return might
 
 
 @inner
