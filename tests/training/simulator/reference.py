@@ -105,6 +105,10 @@ class NodeRecord:
         large_enough = [left for left in self.devices_left(there) if left >= pod.request.gpu_milli]
         return pod.request.gpu_count == 0 or len(large_enough) >= pod.request.gpu_count
 
+    def is_large_enough(self, pod: PodRecord) -> bool:
+        """Whether a pod may come here, and its amounts would fit if nobody else were here."""
+        return pod.admits[self.row] and bool(np.all(pod.request.request <= self.allocatable))
+
     def choices(self, pod: PodRecord) -> list[int]:
         """The devices to choose from: the tightest, then the others; the first stands for all with as much left."""
         if not pod.shares_device:
@@ -390,14 +394,11 @@ class Reference:
     # Preemption.
 
     def preemption(self, pod: PodRecord) -> tuple[int, list[PodRecord]]:
-        count = len(self.nodes)
-        wanted = min(max(count // 10, LEAST_PREEMPTION_CANDIDATES), count)
-        offset = int(self.generator.random() * count)
+        nodes = [node for node in self.nodes if node.is_large_enough(pod) and not self.is_withheld(pod, node)]
+        wanted = max(len(nodes) // 10, LEAST_PREEMPTION_CANDIDATES)
+        offset = int(self.generator.random() * len(nodes))
         found: list[tuple[int, list[PodRecord]]] = []
-        for index in range(count):
-            node = self.nodes[(offset + index) % count]
-            if self.is_withheld(pod, node):
-                continue
+        for node in nodes[offset:] + nodes[:offset]:
             victims = self.victims_on(pod, node)
             if victims and len(found) < wanted:
                 found.append((node.row, victims))
