@@ -83,6 +83,11 @@ class Api:
         items: list[Document] = self.get("/api/v1/pods")["items"]
         return items
 
+    def node_of(self, pod: str) -> str:
+        """Name of the node that a pod is on; empty before it is on one."""
+        node: str = self.get(f"{PODS}/{pod}")["spec"].get("nodeName", "")
+        return node
+
     def bind(self, pod: str, node: str) -> None:
         """Put a pod on a node, as a scheduler does."""
         target = {"apiVersion": "v1", "kind": "Node", "name": node}

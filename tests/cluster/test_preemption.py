@@ -95,15 +95,10 @@ def test_the_node_is_the_one_that_the_extender_leaves(
             urgent = make_pod(URGENT, {"cpu": "90"}, scheduler=PROFILE)
             urgent["spec"] |= {"nodeSelector": ROOM, "priorityClassName": URGENT}
             testbed.api.create(urgent)
-            wait_for(lambda: bound_to(testbed) == node, LIMIT_SECONDS, f"the urgent pod to be on {node}", 0.1)
+            wait_for(lambda: testbed.api.node_of(URGENT) == node, LIMIT_SECONDS, f"the urgent pod to be on {node}", 0.1)
             assert scheduler.extender_failures() == []
         assert f"on-{node}" not in pods(testbed)
         assert pods(testbed) >= {f"on-{other}" for other in HELD if other != node}
         assert {"verb": "preempt", "code": "200"} in extender.counted("stowage_requests_total")
     finally:
         extender.stop()
-
-
-def bound_to(testbed: Testbed) -> str:
-    node: str = testbed.api.get(f"{PODS}/{URGENT}")["spec"].get("nodeName", "")
-    return node

@@ -40,11 +40,6 @@ def occupant(node: str, expected_seconds: int) -> Document:
     return made
 
 
-def node_of(testbed: Testbed, pod: str) -> str:
-    node: str = testbed.api.get(f"{PODS}/{pod}")["spec"].get("nodeName", "")
-    return node
-
-
 def is_unschedulable(testbed: Testbed, pod: str) -> bool:
     conditions = testbed.api.get(f"{PODS}/{pod}")["status"].get("conditions", [])
     return any(each.get("reason") == "Unschedulable" for each in conditions)
@@ -69,8 +64,8 @@ def test_a_pod_that_needs_a_whole_node_is_not_overtaken(testbed: Testbed, reserv
     assert (kept["rung"], kept["reservation"]["node"], kept["reservation"]["gpus"]) == ("not_asked", SOONEST, 8)
 
     api.delete(f"{PODS}/on-{SOONEST}")
-    wait_for(lambda: node_of(testbed, "patient") == SOONEST, LIMIT_SECONDS, "the patient pod to be bound", 0.2)
-    assert node_of(testbed, "small") == ""
+    wait_for(lambda: api.node_of("patient") == SOONEST, LIMIT_SECONDS, "the patient pod to be bound", 0.2)
+    assert api.node_of("small") == ""
     wait_for(lambda: reserving.reserved() == {}, LIMIT_SECONDS, "the reservation to end", 0.2)
     assert reserving.counted("stowage_reservations_total") == [{"outcome": "made"}, {"outcome": "used"}]
 
