@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import uvloop
 from pydantic import ValidationError
@@ -90,14 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "completion":
             sys.stdout.write(bash_script(of_parser(PROGRAM, parser), [PROGRAM]))
             return 0
-        return _serve(given)
+        _serve(given)
     except (PolicyError, StartError, SettingsFileError, ExplainError) as error:
         return _fail(str(error))
     except ValidationError as error:
         return _fail(_describe(error))
 
 
-def _serve(given: argparse.Namespace) -> int:
+def _serve(given: argparse.Namespace) -> NoReturn:
     flags = {name: getattr(given, name) for name in Settings.model_fields if getattr(given, name) is not None}
     config_file = given.config or os.environ.get("STOWAGE_CONFIG")
     settings = load(flags, Path(config_file) if config_file else None)
@@ -106,11 +106,21 @@ def _serve(given: argparse.Namespace) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))
-    return 0
+    _leave()
 
 
 async def _run(settings: Settings) -> None:
     await Extender(settings).run(_announce)
+
+
+def _leave() -> NoReturn:
+    """End the process, not the interpreter: all that was to be stopped and written has been.
+
+    A computation of a policy that was given up may still run. Were it to end while the libraries are taken down, its
+    thread would abort the process ("terminate called without an active exception").
+    """
+    logging.shutdown()
+    os._exit(0)
 
 
 def _announce(extender: Extender) -> None:

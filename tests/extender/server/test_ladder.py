@@ -64,6 +64,22 @@ def test_a_computation_that_nothing_can_end_is_left_behind(tmp_path: Path) -> No
         assert extender.terminate()[0] == 0
 
 
+# The last thing that a process does is made to take a while: what libraries register later is taken down before it.
+SLOW_END = "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.__cxa_atexit(libc.sleep, ctypes.c_void_p(5), None)\n"
+
+
+def test_a_computation_that_ends_while_the_process_does_is_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_END)
+    (tmp_path / "trap.onnx").write_bytes(trap_file("hang"))
+    (tmp_path / "cluster.json").write_bytes(cluster_list(*NODES, RUNNING))
+    files = ("--policy", str(tmp_path / "trap.onnx"), "--cluster-file", str(tmp_path / "cluster.json"))
+    with run_extender(*files, "--deadline", "1", PYTHONPATH=str(tmp_path)) as extender:
+        extender.wait_ready()
+        extender.ask("POST", "/prioritize", extender_args(pod("p"), ["full", "empty"]))
+
+        assert extender.terminate()[0] == 0
+
+
 @pytest.mark.parametrize("opened", [True, False], ids=["open connections", "new connections"])
 def test_the_deadline_counts_from_when_a_request_came_not_from_its_turn(tmp_path: Path, opened: bool) -> None:
     with serve_trap("hang", tmp_path, "1", "100") as extender:
