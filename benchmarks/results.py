@@ -13,6 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from extender.whole_file import put_whole
+
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -92,9 +94,7 @@ def publish(name: str, title: str, results: Sequence[Result], console: Console, 
         the file.
     """
     console.print(table_of(title, results))
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([result.as_json() for result in results], indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
+    text = json.dumps([result.as_json() for result in results], indent=1, allow_nan=False) + "\n"
+    put_whole(path, text.encode())
     return path

@@ -1,7 +1,10 @@
 """Files that are replaced whole: who reads one sees what was there before or all of it, also after a power failure."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def put_whole(path: Path, content: bytes) -> None:
@@ -10,10 +13,21 @@ def put_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; what was there before is there still.
     """
+    with open_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of the one at the path when the block has ended without an error.
+
+    Raises:
+        OSError: it cannot be written; what was there before is there still.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
-        file.write(content)
+        yield file
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from extender.whole_file import open_whole
+
 FILE = "checkpoint.pt"
 BEST_FILE = "best.pt"
 
@@ -36,7 +38,8 @@ def save(
         "learner": dict(learner),
         "progress": dict(progress),
     }
-    _write_whole(content, folder / FILE)
+    with open_whole(folder / FILE) as file:
+        torch.save(content, file)
 
 
 def save_best(
@@ -61,7 +64,8 @@ def save_best(
         "held_out": dict(held_out),
         "network": dict(weights),
     }
-    _write_whole(content, folder / BEST_FILE)
+    with open_whole(folder / BEST_FILE) as file:
+        torch.save(content, file)
 
 
 def read(folder: Path, config_digest: str, workload: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -82,9 +86,3 @@ def read(folder: Path, config_digest: str, workload: str) -> tuple[Mapping[str, 
     if content["workload"] != workload:
         raise CheckpointError(f"{path}: made on {content['workload']}, but this machine has {workload}")
     return content["learner"], content["progress"]
-
-
-def _write_whole(content: Mapping[str, Any], path: Path) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    torch.save(content, partial)
-    partial.replace(path)

@@ -23,6 +23,7 @@ from extender.fragmentation import TypicalPods
 from extender.policies.onnx import INPUT, MAX_BYTES, OUTPUT, FeatureHistogram, OnnxPolicy, PolicyMetadata
 from extender.typical import TypicalPodRecord
 from extender.valuation import COLUMNS
+from extender.whole_file import put_whole
 from training.value_network import ValueNetwork
 
 OPSET = 18
@@ -136,9 +137,7 @@ def _write(path: Path, content: bytes) -> OnnxPolicy:
     if len(content) > MAX_BYTES:
         raise ValueError(f"{path}: {len(content)} bytes, a policy has at most {MAX_BYTES}; lower network.hidden")
     policy = OnnxPolicy(path.stem, content)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    put_whole(path, content)
     return policy
 
 

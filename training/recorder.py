@@ -1,6 +1,7 @@
 """Who follows a training: progress, learning curve, checkpoints, and the best network so far."""
 
 import csv
+import io
 import math
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from extender.whole_file import put_whole
 from training import checkpoint
 from training.algorithms.learner import Episode, Learner
 from training.config import Config
@@ -188,12 +190,11 @@ class Recorder:
 
 def write_curve(path: Path, curve: list[CurvePoint]) -> None:
     """Write the learning curve as CSV, what was not measured empty; the file appears whole or not at all."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(entry.name for entry in fields(CurvePoint))
-        writer.writerows(["" if math.isnan(figure) else figure for figure in astuple(point)] for point in curve)
-    partial.replace(path)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(entry.name for entry in fields(CurvePoint))
+    writer.writerows(["" if math.isnan(figure) else figure for figure in astuple(point)] for point in curve)
+    put_whole(path, table.getvalue().encode())
 
 
 def read_curve(path: Path) -> list[CurvePoint]:

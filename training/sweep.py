@@ -10,6 +10,7 @@ interrupted ones are resumed.
 """
 
 import csv
+import io
 import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -25,6 +26,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
+from extender.whole_file import put_whole
 from training.command_line import checked
 from training.config import ConfigError
 from training.finishing import Result, finish
@@ -176,13 +178,12 @@ def write_trials(path: Path, study: optuna.Study) -> None:
     keys = list(dict.fromkeys(key for trial in study.trials for key in trial.params))
     ended = [trial for trial in study.trials if trial.state.is_finished()]
     ended.sort(key=lambda trial: (trial.value is None, -(trial.value or 0.0)))
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["run", "state", "held_out_return", *keys])
-        for trial in ended:
-            value = "" if trial.value is None else trial.value
-            writer.writerow(
-                [f"{trial.number:03}", trial.state.name.lower(), value, *(trial.params.get(key) for key in keys)]
-            )
-    partial.replace(path)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["run", "state", "held_out_return", *keys])
+    for trial in ended:
+        value = "" if trial.value is None else trial.value
+        writer.writerow(
+            [f"{trial.number:03}", trial.state.name.lower(), value, *(trial.params.get(key) for key in keys)]
+        )
+    put_whole(path, table.getvalue().encode())
