@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -124,6 +125,7 @@ def _leave() -> NoReturn:
 
 
 def _announce(extender: Extender) -> None:
+    gc.freeze()  # what was loaded and listed stays: to look through it for garbage would hold requests up
     ready = {"ready": True, "http": extender.http_address, "grpc": extender.grpc_address}
     sys.stdout.write(wire.encode_json(ready).decode() + "\n")
     sys.stdout.flush()

@@ -296,6 +296,7 @@ _STATUS = msgspec.json.Decoder(Status)
 _MIXED = msgspec.json.Decoder(MixedList)
 _ANY = msgspec.json.Decoder(AnyObject)
 _ENCODER = msgspec.json.Encoder()
+_PACKER = msgspec.msgpack.Encoder()
 
 
 def decode_args(body: bytes) -> ExtenderArgs:
@@ -349,6 +350,15 @@ def encode_json(value: Any) -> bytes:
 def decode_pod(raw: bytes | msgspec.Raw) -> WatchedPod:
     """Decode a pod; raises WireError."""
     return _decode(_POD, raw, "a Pod")
+
+
+def pack_pod(pod: Pod) -> bytes:
+    """Bytes that are the same for pods with the same fields, and for no others.
+
+    Raises:
+        OverflowError: a number has more than 64 bits.
+    """
+    return _PACKER.encode(pod)
 
 
 def decode_node(raw: bytes | msgspec.Raw) -> Node:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from extender import quantity
 from extender.quantity import QuantityError
-from extender.wire import Container, Pod, QuantityText, ResourceList, ResourceRequirements
+from extender.wire import Container, Pod, PodCondition, PodStatus, QuantityText, ResourceList, ResourceRequirements
 
 CPU_NAME = "cpu"
 MEMORY_NAME = "memory"
@@ -50,6 +50,18 @@ class Resizes(NamedTuple):
 
 
 NO_RESIZES = Resizes({}, None, False)
+
+
+def told_of_resizes(status: PodStatus) -> PodStatus:
+    """As much of a status as `resizes` looks at."""
+    pending = [PodCondition(each.type, each.reason) for each in status.conditions or () if each.type == _RESIZE_PENDING]
+    return PodStatus(
+        conditions=pending,
+        container_statuses=status.container_statuses,
+        init_container_statuses=status.init_container_statuses,
+        resources=status.resources,
+        allocated_resources=status.allocated_resources,
+    )
 
 
 def resizes(pod: Pod) -> Resizes:

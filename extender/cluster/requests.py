@@ -2,13 +2,14 @@
 
 `amounts` adds up what a pod takes; here the sums are put into columns. The GPU column joins two extended resources:
 `nvidia.com/gpu` counts whole devices and `stowage.dev/gpu-milli` thousandths of one. `cluster.feed` calls this for pods
-on nodes, `server.http` for the pod that is to be placed.
+on nodes, `server.http` for the pod that is to be placed. Most pods are made from a template, so what was worked out for
+one is kept for the others, which share its arrays.
 
 Source: k8s.io/component-helpers/resource/helpers.go, k8s.io/kubernetes/pkg/apis/core/v1/defaults.go.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from extender.cluster.amounts import (
     pod_amounts,
     pod_level,
     resizes,
+    told_of_resizes,
 )
 from extender.placement import (
     DEFAULT_CPU_MILLI,
@@ -33,7 +35,7 @@ from extender.placement import (
     IntArray,
     PodRequest,
 )
-from extender.wire import Node, Pod, ResourceRequirements
+from extender.wire import Node, Pod, PodSpec, PodStatus, ResourceRequirements, pack_pod
 
 GPU_NAME = "gpu"
 DEVICE_RESOURCE = "nvidia.com/gpu"
@@ -48,6 +50,9 @@ MODEL_LABELS = (  # GPU feature discovery's, then those of two clouds' node pool
 AMOUNT_AT_MOST = 2**53  # of one pod or node; beyond all machines, and a thousand of them still add up in an int64
 DEVICES_ASKED_AT_MOST = 2**40
 DEVICES_AT_MOST = 62  # what a pod took is a bit mask in an int64; real nodes have 16 at most
+
+KEPT_AT_MOST = 4096
+KEPT_BYTES_AT_MOST = 4096  # of what one request follows from; a larger pod's is worked out each time
 
 _ENDED_PHASES = frozenset({"Succeeded", "Failed"})
 # What kube-scheduler's scores count for a container that does not say: pkg/scheduler/util/pod_resources.go.
@@ -95,6 +100,10 @@ def pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
         RequestError: its GPU request fits no device arrangement.
         QuantityError: an amount is no quantity, or negative.
     """
+    return _PENDING.of(pod, PodStatus(), resources)
+
+
+def _pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     amounts = pod_amounts(pod)
     return _build(pod, amounts, gpu_request(amounts), resources, NONZERO, NO_RESIZES)
 
@@ -107,6 +116,10 @@ def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     Raises:
         QuantityError: an amount is no quantity, or negative.
     """
+    return _BOUND.of(pod, told_of_resizes(pod.status), resources)
+
+
+def _bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     resized = resizes(pod)
     amounts = pod_amounts(pod, NOTHING, resized)
     try:
@@ -118,6 +131,41 @@ def bound_pod_request(pod: Pod, resources: Sequence[str]) -> PodRequest:
     # getNonMissingContainerRequests, pkg/scheduler/framework/types.go.
     missing = {name: amount for name, amount in NONZERO.items() if name not in amounts}
     return _build(pod, amounts, gpus, resources, missing if pod_level(pod) else NONZERO, resized)
+
+
+class _Kept:
+    """Requests that were worked out, by all that they follow from."""
+
+    def __init__(self, work_out: Callable[[Pod, Sequence[str]], PodRequest]) -> None:
+        self._work_out = work_out
+        self._kept: dict[tuple[bytes, float, tuple[str, ...]], PodRequest] = {}
+
+    def of(self, pod: Pod, status: PodStatus, resources: Sequence[str]) -> PodRequest:
+        """The pod's request; `status` is as much of its own as counts."""
+        asked = pod.spec
+        spec = PodSpec(
+            containers=asked.containers,
+            init_containers=asked.init_containers,
+            overhead=asked.overhead,
+            resources=asked.resources,
+            priority=asked.priority,
+        )
+        try:
+            packed = pack_pod(Pod(spec=spec, status=status))
+        except OverflowError:
+            return self._work_out(pod, resources)
+        key = packed, expected_seconds(pod), tuple(resources)
+        request = self._kept.get(key)
+        if request is None:
+            request = self._work_out(pod, resources)
+            if len(packed) <= KEPT_BYTES_AT_MOST:
+                if len(self._kept) >= KEPT_AT_MOST:
+                    self._kept.clear()
+                self._kept[key] = request
+        return request
+
+
+_PENDING, _BOUND = _Kept(_pod_request), _Kept(_bound_pod_request)
 
 
 def build_request(

@@ -89,6 +89,16 @@ class Rater(Protocol):
         """
         ...
 
+    def refresh(self, view: NodeView, pod: PodRequest, rows: IntArray) -> None:
+        """These rows have changed and a pod like this one may come next: do now what need not be done while it waits.
+
+        Args:
+            view: all nodes.
+            pod: the one that came last.
+            rows: (n,) int64, a few.
+        """
+        ...
+
     def described(self, chosen: Candidates) -> "Described | None":
         """What a policy file was told of some of the candidates that it has just rated; None from a rule."""
         ...

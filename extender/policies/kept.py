@@ -12,6 +12,7 @@ such policies in the same way (`training.simulator.valued`).
 Source of the manner: the generations of kube-scheduler's cache (pkg/scheduler/backend/cache/cache.go, UpdateSnapshot).
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -106,9 +107,14 @@ class KeptInputs:
             for layer in shape.layers:
                 layer.scores = layer.inputs[:, : len(TERMS)] @ weights
         elif len(changed):
-            for layer in shape.layers:
-                layer.scores[changed] = layer.inputs[changed, : len(TERMS)] @ weights
+            shape.score(changed, weights)
         return Scored(*shape.listed(rows, [layer.scores for layer in shape.layers], None))
+
+    def refresh(self, view: NodeView, pod: PodRequest, rows: IntArray) -> None:
+        """Describe these rows, and score them as those that have not changed are, before they are looked at again."""
+        shape, changed = self._up_to_date(view, pod, rows, math.inf)
+        if len(changed) and shape.weights is not None:
+            shape.score(changed, shape.weights)
 
     def told_of(self, chosen: Candidates) -> FeatureArray:
         """What the policy was told of some of the candidates that were listed last; (K, F) float32."""
@@ -274,6 +280,11 @@ class _Shape:
         while len(self.layers) <= place:
             self.layers.append(_Layer(self.seen.shape[0], width))
         return self.layers[place]
+
+    def score(self, rows: IntArray, weights: FeatureArray) -> None:
+        """Score the candidates on these rows with the weights that the others were scored with."""
+        for layer in self.layers:
+            layer.scores[rows] = layer.inputs[rows, : len(TERMS)] @ weights
 
     def take(self, rows: IntArray, candidates: Candidates, inputs: FeatureArray, width: int) -> None:
         """Put the candidates of these rows, all of them, in place of what is known."""

@@ -31,6 +31,9 @@ class DirectRater:
             return Scored(candidates, np.empty(0))
         return Scored(candidates, self._policy.scores(view.nodes, pod, candidates))
 
+    def refresh(self, view: NodeView, pod: PodRequest, rows: IntArray) -> None:
+        """See `base.Rater`."""
+
     def described(self, chosen: Candidates) -> None:
         """See `base.Rater`."""
         return None
@@ -64,6 +67,10 @@ class FileRater:
         if time.perf_counter() >= until:
             raise UnpreparedError("describing the nodes left no time to score them")
         return Scored(candidates, score_in_time(self._policy, inputs, self._worker, until))
+
+    def refresh(self, view: NodeView, pod: PodRequest, rows: IntArray) -> None:
+        """See `base.Rater`."""
+        self._inputs.refresh(view, pod, rows)
 
     def described(self, chosen: Candidates) -> Described:
         """See `base.Rater`."""

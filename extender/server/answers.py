@@ -59,7 +59,7 @@ def record_of(
     made: Decision,
     answer: Answer,
     features: str,
-    started: float,
+    latency: float,
     tried: bool = False,
 ) -> DecisionRecord:
     """A line for the decision log.
@@ -70,7 +70,7 @@ def record_of(
         made: what was decided on it.
         answer: the same with the nodes' names, as it counts.
         features: digest of what it rests on.
-        started: `time.perf_counter()` when the question was complete.
+        latency: seconds from the complete question to the answer.
         tried: whether nobody was answered that, see `DecisionRecord`.
     """
     return DecisionRecord(
@@ -86,6 +86,6 @@ def record_of(
         rung=answer.rung,
         scores=[(node.name, node.score) for node in answer.nodes],
         policy=answer.policy,
-        latency=time.perf_counter() - started,
+        latency=latency,
         tried=tried,
     )

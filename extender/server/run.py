@@ -124,6 +124,7 @@ class Extender:
             outcomes,
             steers(settings.mode, settings.canary_percent),
             recent_pods,
+            asyncio.get_running_loop().call_soon,
         )
         self._candidate = self._candidate_of(settings.candidate) if settings.candidate is not None else None
         file = None if settings.policy.startswith(HEURISTIC_PREFIX) else policy_path(settings.policy)

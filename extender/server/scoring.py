@@ -2,7 +2,7 @@
 
 `http` and `rpc` translate; here the questions are answered. All of it runs on the event loop, one question before the
 next one is looked at, so two pods never see the same free space. The event loop waits for nothing but the policy, and
-for that no longer than a request's deadline.
+for that no longer than a request's deadline. What need not be done before the answer is sent is done `later`.
 """
 
 import logging
@@ -61,6 +61,7 @@ class Scorer:
         outcomes: Outcomes | None = None,
         steers: Callable[[str], bool] = lambda uid: True,
         recent_pods: RecentPods | None = None,
+        later: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
         """Begin to answer.
 
@@ -77,7 +78,9 @@ class Scorer:
             outcomes: what follows the pods that were decided on, if anything.
             steers: whether kube-scheduler is told the answer for the pod with this uid, or it is only recorded.
             recent_pods: from which typical pods are estimated; None: policies keep to those that they bring.
+            later: does something once the answer has been sent, before anything is heard of what comes of it.
         """
+        self._later = later
         self._outcomes = outcomes
         self.policy_digest = policy_digest
         self.explanations = Explanations()
@@ -181,8 +184,10 @@ class Scorer:
             self._trial.look_on(Question(pod, request, names, rows, known, view, self._models, self._recent, told))
         steered = self._steers(pod.uid)
         if steered and made.ranking.rows.shape[0]:
-            best = self._state.name_of(int(made.ranking.rows[0]))
-            self._assumptions.assume(pod.uid, best, request, int(made.ranking.devices[0]))
+            best = made.ranking.rows[:1]
+            self._assumptions.assume(pod.uid, self._state.name_of(int(best[0])), request, int(made.ranking.devices[0]))
+            if made.rung is Rung.POLICY:
+                self._later(lambda: self._refresh(request, best))
         return self._answer(pod, request, made, policy, started, seen, steered)
 
     def _view_to_keep(self) -> NodeView:
@@ -254,6 +259,10 @@ class Scorer:
             self._bound = tuple(step._replace(rater=step.rater.for_workload(models, recent)) for step in self._ladder)
         return self._bound
 
+    def _refresh(self, request: PodRequest, rows: IntArray) -> None:
+        """The next pod is often of the same shape: what has changed for it by this one is found out before it comes."""
+        self._bound[0].rater.refresh(NodeView(self._state.nodes, self._state.generation), request, rows)
+
     def _make_way(self, uid: str) -> None:
         """The same pod asks again: what we assumed about it did not come true, and it must not compete with itself."""
         self._assumptions.expire()
@@ -279,9 +288,24 @@ class Scorer:
     ) -> Answer:
         nodes = named(made.ranking, self._state.name_of)
         answer = Answer(nodes, made.rung if steered or not nodes else Rung.SHADOW, policy)
+        self._trace(made, answer)
+        latency = time.perf_counter() - started
+        self._later(lambda: self._remember(pod, request, made, answer, features, latency, steered))
+        return answer if answer.rung is not Rung.SHADOW else answer._replace(nodes=[])
+
+    def _remember(
+        self,
+        pod: PodIdentity,
+        request: PodRequest,
+        made: Decision,
+        answer: Answer,
+        features: str,
+        latency: float,
+        steered: bool,
+    ) -> None:
         if made.scored is not None and made.rung is Rung.POLICY:
             rows, scores = made.scored.candidates.rows, made.scored.scores
-            self._agreements.remember(pod.uid, Opinion([node.name for node in nodes], rows, scores, steered))
+            self._agreements.remember(pod.uid, Opinion([node.name for node in answer.nodes], rows, scores, steered))
         self.explanations.remember(
             Explained(
                 time.time(),
@@ -289,18 +313,16 @@ class Scorer:
                 pod.uid,
                 answer.rung,
                 steered,
-                policy,
+                answer.policy,
                 made.candidates,
-                nodes,
+                answer.nodes,
                 [failure.reason for failure in made.failures],
                 made.described,
             )
         )
         self._decisions[answer.rung].inc()
         self._metrics.candidates.observe(made.candidates)
-        self._trace(made, answer)
         if self._decision_log is not None:
             if self._outcomes is not None:
                 self._outcomes.decided(pod.uid)
-            self._decision_log.append(record_of(pod, request, made, answer, features, started))
-        return answer if answer.rung is not Rung.SHADOW else answer._replace(nodes=[])
+            self._decision_log.append(record_of(pod, request, made, answer, features, latency))

@@ -256,7 +256,8 @@ class Trial:
         if self._ways.record is not None:
             seen = features_digest(question.view.nodes, question.request, made.ranking.rows)
             answer = Answer(nodes, Rung.SHADOW, self.digest)
-            self._ways.record(record_of(question.pod, question.request, made, answer, seen, started, tried=True))
+            latency = time.perf_counter() - started
+            self._ways.record(record_of(question.pod, question.request, made, answer, seen, latency, tried=True))
 
     def _for_workload(self, models: tuple[str, ...], recent: Records) -> Step:
         if models is not self._bound[0] or recent is not self._bound[1]:

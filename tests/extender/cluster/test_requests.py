@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from extender import wire
 from extender.cluster.requests import (
+    AMOUNT_AT_MOST,
     BASE_RESOURCES,
     RequestError,
     bound_pod_request,
@@ -403,6 +404,19 @@ def test_a_pod_that_somebody_placed_anyway_counts_as_whole_devices(requests: dic
     placed = bound_pod_request(wire.decode_pod(json.dumps(pod("p", requests, "n")).encode()), BASE_RESOURCES)
 
     assert (placed.gpu_count, placed.gpu_milli) == (devices, 1000)
+
+
+def test_pods_of_one_template_share_what_was_worked_out() -> None:
+    spec = {"containers": [container(cpu="250m"), container(memory="1Gi")], "priority": 7}
+
+    assert ask(**spec) is ask(**spec)
+    assert ask(**spec).priority == 7
+    assert ask(**spec | {"priority": 8}).priority == 8
+    assert on_a_node(**spec) is on_a_node(**spec | {"nodeName": "n"})
+
+
+def test_amounts_of_more_than_64_bits_count_as_the_most_there_is() -> None:
+    assert ask(containers=[{"resources": {"requests": {"cpu": 10**30}}}]).request[0] == AMOUNT_AT_MOST
 
 
 def test_a_bad_quantity_is_named_with_its_resource() -> None:

@@ -1,5 +1,6 @@
 """What is kept is what would be made anew, to the last bit, whatever happened to the cluster in between."""
 
+import math
 import time
 
 import numpy as np
@@ -43,7 +44,7 @@ def assert_as_made_anew(
 ) -> None:
     rows = state.rows_of(names)
     view = NodeView(state.nodes, state.generation)
-    candidates, inputs = kept.look(view, pod, rows, float("inf"))
+    candidates, inputs = kept.look(view, pod, rows, math.inf)
     wanted = candidates_on(view.nodes, pod, rows)
     assert candidates.rows.tolist() == wanted.rows.tolist()
     assert candidates.devices.tolist() == wanted.devices.tolist()
@@ -52,7 +53,7 @@ def assert_as_made_anew(
         assert inputs.dtype == np.float32
         np.testing.assert_array_equal(inputs.view(np.int32), made.view(np.int32))
     if policy.weighs:
-        scored = kept.score(view, pod, rows, float("inf"), policy.score_features)
+        scored = kept.score(view, pod, rows, math.inf, policy.score_features)
         assert scored is not None
         assert scored.candidates.rows.tolist() == wanted.rows.tolist()
         assert scored.candidates.devices.tolist() == wanted.devices.tolist()
@@ -88,6 +89,9 @@ def test_inputs_are_as_if_they_were_made_anew(policy: OnnxPolicy, data: st.DataO
             models, bound = state.models, policy.for_workload(state.models)
             kept = KeptInputs(bound)
         known = state.node_names()
+        if data.draw(st.booleans()):
+            some = state.rows_of(known)[: generator.integers(4)]
+            kept.refresh(NodeView(state.nodes, state.generation), SHAPES[generator.integers(len(SHAPES))], some)
         names = [known[at] for at in generator.permutation(len(known))[: generator.integers(len(known) + 1)]]
         assert_as_made_anew(kept, bound, state, SHAPES[generator.integers(len(SHAPES))], names)
 
@@ -112,6 +116,22 @@ def test_what_was_described_before_time_ran_out_is_there_for_the_next_try() -> N
     assert tries > 1
 
 
+@pytest.mark.parametrize("policy", [SEEING, WEIGHING], ids=["features", "valuation"])
+def test_what_was_refreshed_need_not_be_described_when_it_is_asked_for(policy: OnnxPolicy) -> None:
+    state = ClusterState(RESOURCES)
+    for number in range(50):
+        put_node(state, number, 2, 32)
+    kept, rows, changed = KeptInputs(policy.for_workload(state.models)), np.arange(50), state.rows_of(["n7"])
+    kept.look(NodeView(state.nodes, state.generation), SHAPES[2], rows, math.inf)
+    state.put_pod("p", "n7", SHAPES[3])
+    with pytest.raises(UnpreparedError):
+        kept.look(NodeView(state.nodes, state.generation), SHAPES[2], rows, 0.0)
+
+    kept.refresh(NodeView(state.nodes, state.generation), SHAPES[2], changed)
+
+    kept.look(NodeView(state.nodes, state.generation), SHAPES[2], rows, 0.0)
+
+
 def test_what_is_kept_is_limited() -> None:
     state = ClusterState(RESOURCES)
     for number in range(5000):
@@ -119,7 +139,7 @@ def test_what_is_kept_is_limited() -> None:
     kept, rows = KeptInputs(WEIGHING.for_workload(state.models)), np.arange(0, 5000, 50)
     view = NodeView(state.nodes, state.generation)
     for cpu in range(1, 60):
-        kept.look(view, request(cpu), rows, float("inf"))
+        kept.look(view, request(cpu), rows, math.inf)
 
     assert sum(shape.size for shape in kept._shapes.values()) < 50 * 2**20
     assert len(kept._shapes) > 10

@@ -1,5 +1,5 @@
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -45,6 +45,7 @@ class Bench:
     """A cluster of two nodes with one GPU each, listed completely."""
 
     def __init__(self, policy: Policy, fallback: Policy = HEURISTICS["least-allocated"], mode: str = "active") -> None:
+        self.later: list[Callable[[], None]] | None = None  # what is put off, None while nothing is
         self.now = 0.0
         self.state = ClusterState(("cpu", "memory", "gpu"))
         self.metrics = Metrics(CollectorRegistry())
@@ -66,9 +67,16 @@ class Bench:
             lambda: self.stale,
             steers=steers(mode, 50.0),
             recent_pods=self.recent,
+            later=self.do_later,
         )
         for name in ("a", "b"):
             self.state.put_node(name, np.array([8000, 64, 1000]), 1)
+
+    def do_later(self, work: Callable[[], None]) -> None:
+        if self.later is None:
+            work()
+        else:
+            self.later.append(work)
 
     def list_all(self) -> "Bench":
         self.feed.apply([Listed(Kind.NODES, frozenset("ab")), Listed(Kind.PODS, frozenset())])
@@ -122,6 +130,19 @@ def test_the_next_pod_sees_what_the_last_one_was_promised() -> None:
 
     assert given.ask(POD, request(0, 0, 1, 1000)) == ["a", "b"]
     assert given.ask(OTHER, request(0, 0, 1, 1000)) == ["b"]
+
+
+def test_an_answer_waits_for_nothing_but_what_the_next_one_rests_on() -> None:
+    given = bench()
+    given.later = []
+
+    assert given.ask(POD, request(0, 0, 1, 1000)) == ["a", "b"]
+    assert given.ask(OTHER, request(0, 0, 1, 1000)) == ["b"]
+    assert given.sample('stowage_decisions_total{rung="policy"}') == 0
+
+    for work in given.later:
+        work()
+    assert given.sample('stowage_decisions_total{rung="policy"}') == 2
 
 
 def test_a_retry_does_not_compete_with_itself() -> None:
