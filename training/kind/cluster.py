@@ -37,11 +37,11 @@ class Cluster:
         self.commands = Commands({"KUBECONFIG": str(self.kubeconfig), **provider})
 
     def create(self, configuration: Path, node_image: str | None) -> None:
-        """Make it and wait until its node and its DNS are ready.
+        """Make it and wait until its node and its DNS are ready; if they do not get there, it is deleted.
 
         Raises:
             ClusterExistsError: there is one of that name already.
-            CommandError: kind failed.
+            CommandError: kind failed, or it is not ready in time.
         """
         if self.name in self.commands.run("kind", "get", "clusters").split():
             raise ClusterExistsError(
@@ -54,11 +54,11 @@ class Cluster:
                 *("kind", "create", "cluster", f"--name={self.name}", f"--config={configuration}", "--wait=300s"),
                 *(f"--kubeconfig={self.kubeconfig}", *image),
             )
+            self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", READY)
+            self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", READY)
         except BaseException:
             self.delete()
             raise
-        self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", READY)
-        self.kubectl("--namespace=kube-system", "rollout", "status", "deployment/coredns", READY)
 
     def delete(self) -> None:
         """Delete it."""

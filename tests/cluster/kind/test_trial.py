@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -15,6 +16,7 @@ from tests.cluster.kind.archive import write_image
 from tests.cluster.kind.cluster import write_configuration
 from tests.cluster.kind.engine import Engine
 from tests.cluster.kind.node_image import NAME as NODE_IMAGE
+from tests.cluster.processes import wait_for
 
 pytestmark = [pytest.mark.kind, pytest.mark.timeout(1200)]
 
@@ -67,8 +69,47 @@ def test_both_ways_are_tried_and_the_cluster_is_gone(
     ):
         assert (results / way / "report.html").is_file()
         assert json.loads((results / way / "evaluation.json").read_text())["policies"].keys() == schedulers
-    containers = engine.podman("ps", "--all", "--format={{.Names}}").split()
-    assert not any(name.startswith(CLUSTER) for name in containers)
+    assert not has_containers(engine, CLUSTER)
+
+
+def has_containers(engine: Engine, cluster: str) -> bool:
+    return any(name.startswith(cluster) for name in engine.podman("ps", "--all", "--format={{.Names}}").split())
+
+
+@pytest.mark.parametrize("where", ["creating the kind cluster", "loading the image"])
+def test_interrupted_it_deletes_the_cluster(
+    engine: Engine, environment: dict[str, str], tmp_path: Path, where: str
+) -> None:
+    engine.podman("load", "--quiet", "--input", str(application_image()))
+    configuration = tmp_path / "kind.yaml"
+    write_configuration(configuration)
+    trial = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "training.kind", "--engine=podman", "--name=broken-off", f"--image={IMAGE}"),
+            *(f"--node-image={NODE_IMAGE}", f"--config={configuration}", f"--out={tmp_path / 'results'}"),
+        ],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert trial.stdout is not None
+        said = b""
+        while where.encode() not in said:
+            said += os.read(trial.stdout.fileno(), 4096) or pytest.fail(f"it ended before: {said.decode()}")
+        wait_for(lambda: has_containers(engine, "broken-off"), 120, "the node's container")
+
+        os.killpg(trial.pid, signal.SIGINT)  # as a terminal does on Ctrl-C: to all programs that it runs
+
+        _, errors = trial.communicate(timeout=300)
+    finally:
+        if trial.poll() is None:
+            os.killpg(trial.pid, signal.SIGKILL)
+            trial.communicate()
+    assert trial.returncode == 130, errors.decode()
+    assert errors.decode().splitlines() == ["make kind: interrupted"]
+    assert not has_containers(engine, "broken-off")
 
 
 def test_an_image_that_cannot_be_had_ends_it_and_leaves_nothing(
@@ -85,4 +126,4 @@ def test_an_image_that_cannot_be_had_ends_it_and_leaves_nothing(
     assert trial.returncode == 1
     assert "kind create cluster" in trial.stderr
     assert "localhost/absent:1" in trial.stderr
-    assert not any(name.startswith("absent") for name in engine.podman("ps", "--all", "--format={{.Names}}").split())
+    assert not has_containers(engine, "absent")
