@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.api import PODS
+from extender.placement import CPU
+from tests.cluster.api import NODES, PODS
+from tests.cluster.kwok import is_ready, make_node, node_shapes
 from tests.cluster.processes import wait_for
 from tests.cluster.replay_cluster import ReplayCluster, run_replay_cluster
+from tests.cluster.testbed import MANIFESTS
 from tests.cluster.workload import make_pod
+from training.replay.api import connect
+from training.replay.real_nodes import find_real_nodes
+from training.workloads.base import BASE_RESOURCES
 
 pytestmark = pytest.mark.cluster
 
@@ -26,6 +32,7 @@ COLLECTIONS = (
 )
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/stowage-replay"
 LIMIT_SECONDS = 300
+CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 SMALL = ("--workload", "synthetic", "--nodes", "12", "--pods", "120", "--load", "0.7", "--speed", "200", "--seeds", "1")
 PATIENT = (*SMALL, "--drain", "60000")  # a busy machine is slow to end pods, and some wait for that
 LONG = (*SMALL, "--speed", "20")  # of which nobody waits for the end
@@ -99,6 +106,71 @@ def test_both_schedulers_are_replayed_measured_and_compared_with_the_simulator(
     assert "2 runs, 2 of them played before" in output
     code, _, errors = run(cluster, *arguments, "--speed", "100")
     assert (code, "played with other settings" in errors) == (2, True), errors
+
+
+@pytest.fixture
+def batch_nodes(cluster: ReplayCluster) -> Iterator[list[str]]:
+    """Nodes that are there without a replay, as real ones are, and one that a replay is not given."""
+    shapes = node_shapes(MANIFESTS / "kwok" / "nodes.yaml")
+    made = [(shapes["general"], "batch-2"), (shapes["general"], "batch-0"), (shapes["gpu-shared"], "batch-1")]
+    for shape, name in (*made, (shapes["general"], "reserved-0")):
+        node = make_node(shape, name)
+        node["metadata"]["labels"]["pool"] = name.partition("-")[0]
+        cluster.api.create(node)
+    wait_for(lambda: all(map(is_ready, cluster.api.list_nodes())), LIMIT_SECONDS, "nodes to be ready", 0.2)
+    yield ["batch-0", "batch-1", "batch-2"]
+    for node in cluster.api.list_nodes():
+        cluster.api.delete(f"{NODES}/{node['metadata']['name']}")
+
+
+def test_real_nodes_are_used_as_far_as_they_are_free_and_left_as_they_were(
+    cluster: ReplayCluster, batch_nodes: list[str], tmp_path: Path
+) -> None:
+    daemon = make_pod("daemon", {"cpu": "850m"}, scheduler="nobody")
+    daemon["metadata"]["namespace"] = "kube-system"
+    cluster.api.create(daemon | {"spec": daemon["spec"] | {"nodeName": "batch-2"}})
+    before = {node["metadata"]["name"]: (node["metadata"]["labels"], node["spec"]) for node in cluster.api.list_nodes()}
+
+    found = find_real_nodes(connect(cluster.kubeconfig, None), "pool=batch", BASE_RESOURCES, "sleeper")
+    code, output, errors = run(
+        *(cluster, "--real-nodes", "pool=batch", "--workload", "synthetic", "--pods", "60", "--load", "0.5"),
+        *("--speed", "200", "--drain", "60000", "--seeds", "1", "--compare-simulator", "--out", str(tmp_path)),
+    )
+
+    assert list(found.names) == batch_nodes
+    assert found.columns.allocatable[:, CPU].tolist() == [31850, 64000, 31000]
+    assert found.columns.devices.tolist() == [0, 4, 0]
+    assert code == 0, errors
+    assert "using 3 nodes" in output
+    evaluated = json.loads((tmp_path / "evaluation.json").read_text())
+    assert all(metrics["success_rate"] == 1.0 for metrics in evaluated["policies"].values())
+    for kept in (tmp_path / "runs").iterdir():
+        placed = json.loads(kept.read_text())["records"]["node"]
+        assert set(placed) <= {0, 1, 2}  # -1: on none of these nodes
+        assert 1 in placed
+    after = {node["metadata"]["name"]: (node["metadata"]["labels"], node["spec"]) for node in cluster.api.list_nodes()}
+    assert after == before
+    assert left_behind(cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--real-nodes", "pool=none"), "no node of the cluster has the labels 'pool=none'"),
+        (("--real-nodes", "pool==="), "labelSelector"),
+        (("--real-nodes", "pool=batch", "--nodes", "3"), "leave --nodes out"),
+        (("--real-nodes", "pool=reserved"), "reserved-0"),
+    ],
+)
+def test_nodes_that_cannot_be_used_are_refused(
+    cluster: ReplayCluster, batch_nodes: list[str], tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    cluster.api.patch(f"{NODES}/reserved-0", {"spec": {"unschedulable": True, "taints": [CORDONED]}})
+
+    code, _, errors = run(cluster, *arguments, "--workload", "synthetic", "--out", str(tmp_path))
+
+    assert (code, message in errors) == (2, True), errors
+    assert left_behind(cluster) == []
 
 
 def test_an_interrupted_replay_removes_what_it_made(cluster: ReplayCluster, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ A workload is named by the usual settings, each a flag of its own, and by `--wor
 """
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from training.arguments import (
@@ -19,7 +18,7 @@ from training.arguments import (
 )
 from training.evaluation.runner import EvaluationArguments, held_back_workload
 from training.service_levels import SERVICE_LEVELS
-from training.workloads.base import Population, Workload
+from training.workloads.base import Population
 from training.workloads.selection import WorkloadArguments, load_population
 from training.workloads.tables import TraceError
 
@@ -138,27 +137,21 @@ def workload_of(options: argparse.Namespace) -> WorkloadArguments:
     return workload
 
 
-def population_of(
-    workload: WorkloadArguments,
-    resources: int,
-    evaluation: EvaluationArguments,
-    check: Callable[[Workload], None] = lambda drawn: None,
-) -> Population:
+def population_of(workload: WorkloadArguments, resources: int, evaluation: EvaluationArguments) -> Population:
     """What the episodes are drawn from.
 
     Args:
         workload: which.
         resources: of the cluster.
         evaluation: the episodes; the first is drawn, so that it is refused before any is played.
-        check: looks at that one, and raises ValueError if it will not do.
 
     Raises:
-        ArgumentError: the settings contradict each other, nothing fits, or `check` refused.
+        ArgumentError: the settings contradict each other, or nothing fits.
         TraceError: the trace is missing or unreadable.
     """
     try:
         population = load_population(workload, resources)
-        check(held_back_workload(population, evaluation, workload, evaluation.loads[0], evaluation.first_seed))
+        held_back_workload(population, evaluation, workload, evaluation.loads[0], evaluation.first_seed)
     except TraceError:
         raise
     except ValueError as error:

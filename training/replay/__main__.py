@@ -6,12 +6,14 @@ r"""Replay a workload against a real cluster: its pods at their times, to one sc
     python -m training.replay --nodes 48 --pods 2000 --load 0.7,0.9 --compare-simulator
     python -m training.replay --compare-simulator stowage=bundled:packing,most-allocated=most-allocated \
         --schedulers most-allocated,stowage
+    python -m training.replay --real-nodes pool=batch --speed 10
     python -m training.replay --clean-up
 
-KWOK has to run in the cluster, with the stages of manifests/kwok/stages.yaml (docs/replay.md). Nodes are made for KWOK
-to answer for, pods are submitted at the trace's times divided by --speed and run their durations divided by it. All
-that is made carries the label stowage.dev/replay and is removed at the end, after Ctrl-C too; what a killed replay left
-is removed by the next one, or by --clean-up.
+KWOK has to run in the cluster, with the stages of manifests/kwok/stages.yaml (docs/replay.md), for nodes that are made
+for it to answer for; with --real-nodes the cluster's own are used, where containers sleep. Pods are submitted at the
+trace's times divided by --speed and run their durations divided by it. All that is made carries the label
+stowage.dev/replay and is removed at the end, after Ctrl-C too; what a killed replay left is removed by the next one, or
+by --clean-up.
 
 DIR receives evaluation.json, evaluation.md and report.html, as from training.evaluate, and one file a run. Called again
 with the same settings, a replay goes on where it was: runs that are there are not played again.

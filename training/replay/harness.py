@@ -19,12 +19,14 @@ from training.evaluation.runner import Evaluation, EvaluationArguments, compare,
 from training.replay import results, simulated
 from training.replay.limits import limits_of
 from training.replay.measuring import course_of, occupancy
-from training.replay.objects import node_name, nodes_of, pods_of, refuse_unspeakable
+from training.replay.objects import Ground, Session, made_ground, pods_of, refuse_unspeakable
 from training.replay.play import play, try_out
+from training.replay.real_nodes import RealNodes
 from training.replay.records import Records
 from training.replay.results import Compared, Kept, RunResult
 from training.replay.session import Stay
 from training.simulator.scheduling import Outcome, SchedulerArguments
+from training.workloads.assembly import with_all_nodes
 from training.workloads.base import Population, Workload
 from training.workloads.selection import WorkloadArguments
 
@@ -47,6 +49,7 @@ class Plan:
         speed: seconds of the trace in a second.
         drain_seconds: of the trace, how long pods may wait after the last one has come.
         policies: what the simulator plays for a scheduler, by its name; empty for no comparison.
+        real: the nodes, if they are not made; those of the population.
     """
 
     schedulers: tuple[str, ...]
@@ -57,6 +60,7 @@ class Plan:
     speed: float
     drain_seconds: float
     policies: Mapping[str, str]
+    real: RealNodes | None = None
 
     def digest(self) -> str:
         """Tells plans apart whose results cannot stand beside each other."""
@@ -84,8 +88,14 @@ class Plan:
             ValueError: no pod fits, or Kubernetes cannot express it.
         """
         workload = held_back_workload(self.population, self.evaluation, self.workload, load, seed)
+        if self.real is not None:
+            workload = with_all_nodes(workload, self.population)
         refuse_unspeakable(workload)
         return workload
+
+    def ground(self, session: Session, workload: Workload, prefix: str) -> Ground:
+        """Where the pods of a workload go; raises ValueError."""
+        return made_ground(session, workload, prefix) if self.real is None else self.real.ground(workload)
 
 
 def replay(stay: Stay, plan: Plan, folder: Path, notify: Notify, say: Callable[[str], None]) -> list[RunResult]:
@@ -116,16 +126,18 @@ def replay(stay: Stay, plan: Plan, folder: Path, notify: Notify, say: Callable[[
         if None in kept.values():
             assert stay is not None, "there is something to play"
             prefix = f"replay-{stay.session.id}-{seed}-{round(1000 * load)}"
-            say(f"load {load:g}, seed {seed}: making {len(workload.allocatable):,} nodes")
-            stay.join(nodes_of(stay.session, workload, prefix), workload)
+            ground = plan.ground(stay.session, workload, prefix)
+            doing = "making" if ground.made else "using"
+            say(f"load {load:g}, seed {seed}: {doing} {len(ground.names):,} nodes")
+            stay.join(ground.made, workload)
         for scheduler in plan.schedulers:
             run = kept[scheduler]
             if run is None:
                 assert stay is not None, "there is something to play"
                 if scheduler not in tried:
-                    _try_out(stay, workload, scheduler, plan.speed)
+                    _try_out(stay, workload, ground, scheduler, plan.speed)
                     tried.add(scheduler)
-                run = _play(stay, workload, prefix, scheduler, plan, notify)
+                run = _play(stay, workload, ground, prefix, scheduler, plan, notify)
                 results.save(folder, digest, load, scheduler, seed, run)
             result = _result(plan, load, seed, scheduler, workload, run, policies.get(scheduler))
             if result.kept is not run:
@@ -156,18 +168,20 @@ def evaluation_of(plan: Plan, found: Sequence[RunResult]) -> Evaluation:
     return Evaluation(plan.population.name, settings, metrics, ordered, comparisons)
 
 
-def _try_out(stay: Stay, workload: Workload, scheduler: str, speed: float) -> None:
+def _try_out(stay: Stay, workload: Workload, ground: Ground, scheduler: str, speed: float) -> None:
     smallest = int(np.argmin(workload.shapes.request[workload.shape].sum(axis=1)))
     one = {name: getattr(workload, name)[[smallest]] for name in ("shape", "priority", "expected", "arrival")}
     trial = replace(workload, **one, duration=np.array([0.5 * speed]))
-    (pod,) = pods_of(stay.session, trial, f"trial-{stay.session.id}-{scheduler}", "trial", scheduler, speed)
+    (pod,) = pods_of(stay.session, trial, ground, f"trial-{stay.session.id}-{scheduler}", "trial", scheduler, speed)
     try_out(stay.cluster, stay.session, pod, TRIAL_SECONDS)
 
 
-def _play(stay: Stay, workload: Workload, prefix: str, scheduler: str, plan: Plan, notify: Notify) -> Kept:
+def _play(
+    stay: Stay, workload: Workload, ground: Ground, prefix: str, scheduler: str, plan: Plan, notify: Notify
+) -> Kept:
     run = f"{prefix}-{scheduler}"[-63:].lstrip("-._")
-    pods = pods_of(stay.session, workload, f"{prefix}-{scheduler}", run, scheduler, plan.speed)
-    rows = {node_name(prefix, row): row for row in range(len(workload.allocatable))}
+    pods = pods_of(stay.session, workload, ground, f"{prefix}-{scheduler}", run, scheduler, plan.speed)
+    rows = {name: row for row, name in enumerate(ground.names)}
     started = time.monotonic()
     played = play(
         stay.cluster,

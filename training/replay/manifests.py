@@ -6,8 +6,8 @@ up in one column of kube-scheduler's own accounting.
 
 from typing import Any
 
-from extender.cluster.requests import MODEL_LABELS
-from extender.placement import CPU, GPU, MEMORY, IntArray
+from extender.cluster.requests import DEVICE_RESOURCE, MODEL_LABELS
+from extender.placement import CPU, GPU, MEMORY, WHOLE_DEVICE_MILLI, IntArray
 from training.workloads.base import Workload
 
 GPU_RESOURCE = "stowage.dev/gpu-milli"
@@ -22,14 +22,22 @@ def node_name(row: int) -> str:
     return f"node-{row:05d}"
 
 
-def quantities(resources: tuple[str, ...], amounts: IntArray) -> dict[str, str]:
-    """Amounts in base units as Kubernetes writes them; those of 0 are left out."""
+def quantities(resources: tuple[str, ...], amounts: IntArray, whole_devices: bool = False) -> dict[str, str]:
+    """Amounts in base units as Kubernetes writes them; those of 0 are left out.
+
+    Args:
+        resources: names of the columns.
+        amounts: (R,) int64.
+        whole_devices: whether GPUs are counted in devices instead of thousandths.
+    """
     result = {}
     for position, amount in enumerate(amounts.tolist()):
         if amount and position == CPU:
             result["cpu"] = f"{amount}m"
         elif amount and position == MEMORY:
             result["memory"] = f"{amount // MIB}Mi" if amount % MIB == 0 else str(amount)
+        elif amount and position == GPU and whole_devices:
+            result[DEVICE_RESOURCE] = str(amount // WHOLE_DEVICE_MILLI)
         elif amount:
             result[GPU_RESOURCE if position == GPU else resources[position]] = str(amount)
     return result

@@ -1,12 +1,15 @@
 """What a replay makes in a cluster, as Kubernetes objects; every one carries the label `MARK` with the session's id.
 
-Nodes carry a taint with it, so that nobody else's pods end up on nodes without machines, and pods tolerate that and
-select these nodes. Where a pod may run (GPU models, selectors, taints of the trace) is written as one label per
-distinct answer to that question, which is exact for every source of workloads.
+Nodes that are made carry a taint with it, so that nobody else's pods end up on nodes without machines, and pods
+tolerate that and select these nodes; `real_nodes` has the other ground that pods can go to. Where a pod may run (GPU
+models, selectors, taints of the trace) is written as one label per distinct answer to that question, which is exact for
+every source of workloads.
 """
 
 import math
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +25,7 @@ DURATION_ANNOTATION = "stowage.dev/duration"  # manifests/kwok/stages.yaml
 KWOK_ANNOTATION = "kwok.x-k8s.io/node"
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 HIGHEST_PRIORITY = 1_000_000_000  # HighestUserDefinablePriority, pkg/apis/scheduling/types.go
-IMAGE = "stowage.invalid/replayed"  # never pulled: KWOK runs nothing
+KWOK_IMAGE = "stowage.invalid/replayed"  # never pulled: KWOK runs nothing
 
 
 class Session(NamedTuple):
@@ -142,27 +145,56 @@ def pod_name(prefix: str, pod: int) -> str:
     return f"{prefix}-{pod:06d}"
 
 
+@dataclass(frozen=True)
+class Ground:
+    """The nodes of a run, and how pods get there and nowhere else.
+
+    Attributes:
+        names: of the nodes, by their rows.
+        made: those that have to be made.
+        placing: by shape, what a pod's spec says of where it goes.
+        running: what a container is, besides its name and its resources, by the seconds that it runs.
+        whole_devices: whether nodes offer GPUs as devices, not as thousandths.
+    """
+
+    names: tuple[str, ...]
+    made: list[Manifest]
+    placing: list[Manifest]
+    running: Callable[[float], Manifest]
+    whole_devices: bool
+
+
+def made_ground(session: Session, workload: Workload, prefix: str) -> Ground:
+    """Nodes for KWOK to answer for, which nobody else's pods can get onto."""
+    of_shape, _ = constraints_of(workload)
+    nodes = nodes_of(session, workload, prefix)
+    toleration = {"key": MARK, "operator": "Exists", "effect": "NoSchedule"}
+    placing = []
+    for number in of_shape:
+        selector = {MARK: session.id, **({f"{ADMITS_PREFIX}{number}": "true"} if number >= 0 else {})}
+        placing.append({"nodeSelector": selector, "tolerations": [toleration]})
+    names = tuple(node["metadata"]["name"] for node in nodes)
+    return Ground(names, nodes, placing, lambda seconds: {"image": KWOK_IMAGE}, False)
+
+
 def pods_of(
-    session: Session, workload: Workload, prefix: str, run: str, scheduler: str, speed: float
+    session: Session, workload: Workload, ground: Ground, prefix: str, run: str, scheduler: str, speed: float
 ) -> list[Manifest]:
     """The pods, in order of arrival; they run their durations divided by `speed`.
 
     Args:
         session: who makes them.
         workload: whose pods they are.
+        ground: where they go.
         prefix: of their names.
         run: value of the label by which a run's pods are watched and deleted.
         scheduler: the `schedulerName` that they name.
         speed: seconds of the trace in a second.
     """
-    of_shape, _ = constraints_of(workload)
-    spelled = [quantities(workload.resources, request) for request in workload.shapes.request]
+    spelled = [quantities(workload.resources, request, ground.whole_devices) for request in workload.shapes.request]
     pods = []
     for pod, shape in enumerate(workload.shape.tolist()):
         seconds = float(workload.duration[pod]) / speed
-        selector = {MARK: session.id}
-        if of_shape[shape] >= 0:
-            selector[f"{ADMITS_PREFIX}{of_shape[shape]}"] = "true"
         annotations = {DURATION_ANNOTATION: f"{max(math.ceil(seconds * 1000), 1)}ms"}
         if workload.expected[pod] > 0:
             annotations[EXPECTED_SECONDS_ANNOTATION] = f"{workload.expected[pod] / speed:.3f}"
@@ -182,10 +214,13 @@ def pods_of(
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
                     "terminationGracePeriodSeconds": 0,
-                    "nodeSelector": selector,
-                    "tolerations": [{"key": MARK, "operator": "Exists", "effect": "NoSchedule"}],
+                    **ground.placing[shape],
                     "containers": [
-                        {"name": "main", "image": IMAGE, "resources": {"requests": amounts, "limits": amounts}}
+                        {
+                            "name": "main",
+                            "resources": {"requests": amounts, "limits": amounts},
+                            **ground.running(seconds),
+                        }
                     ],
                 },
             }

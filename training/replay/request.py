@@ -1,9 +1,10 @@
 """The command line of a replay, read and checked before anything is done."""
 
 import argparse
+import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,21 @@ from training.evaluation.flags import (
     add_episode_flags,
     add_workload_flags,
     evaluation_of,
-    population_of,
     workload_of,
 )
 from training.replay import results, simulated
+from training.replay.api import connect
 from training.replay.harness import Plan
-from training.replay.objects import refuse_unspeakable
-from training.workloads.base import BASE_RESOURCES
+from training.replay.real_nodes import RealNodes, find_real_nodes
+from training.workloads.assembly import on_nodes
+from training.workloads.base import BASE_RESOURCES, Population
+from training.workloads.selection import WorkloadArguments, load_population
+from training.workloads.tables import TraceError
 
 SCHEDULERS = "default-scheduler,stowage"
 OUTPUT = Path("runs/replay")
 NAMESPACE = "stowage-replay"
+REAL_IMAGE = "docker.io/library/busybox:1.37"
 NODES, PODS, LOADS, SEEDS, SPEED, DRAIN = 48, 2000, "0.9", 3, 100.0, 14_400.0
 SCHEDULER_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
@@ -66,6 +71,17 @@ def parse_arguments(arguments: Sequence[str] | None, description: str) -> argpar
     where.add_argument("--namespace", default=NAMESPACE, help="of the pods; made if need be (default: %(default)s)")
     where.add_argument(
         "--among-foreign", action="store_true", help="also in a cluster where pods of others run (docs/replay.md)"
+    )
+    where.add_argument(
+        "--real-nodes",
+        metavar="SELECTOR",
+        help="play on the cluster's own nodes with these labels, pool=batch, instead of making nodes for KWOK; "
+        "nothing about them is changed",
+    )
+    where.add_argument(
+        "--image",
+        default=REAL_IMAGE,
+        help="of the containers on real nodes, which sleep as long as a pod runs (default: %(default)s)",
     )
     where.add_argument(
         "--clean-up", action="store_true", help="remove what any replay has left in the cluster, and do nothing else"
@@ -112,13 +128,14 @@ def parse_arguments(arguments: Sequence[str] | None, description: str) -> argpar
 
 
 def request_of(options: argparse.Namespace) -> Request:
-    """Check everything that can be checked without a cluster.
+    """Check everything that can be checked without a cluster, and with one on whose nodes it is to be played.
 
     Raises:
         ArgumentError: a value is impossible or DIR cannot be written.
         PolicyError: what the simulator is to play is no policy.
         TraceError: the trace is missing or unreadable.
         OtherPlanError: DIR holds results of another replay.
+        ClusterError: real nodes cannot be had.
     """
     schedulers = tuple(name.strip() for name in options.schedulers.split(",") if name.strip())
     for name in schedulers:
@@ -135,8 +152,14 @@ def request_of(options: argparse.Namespace) -> Request:
     evaluation = evaluation_of(options, first_seed=options.first_seed)
     workload = workload_of(options)
     policies = policies_of(options.compare_simulator, schedulers)
-    population = population_of(workload, options.resources, evaluation, refuse_unspeakable)
-    plan = Plan(schedulers, baseline, evaluation, workload, population, options.speed, options.drain, policies)
+    population, real = _population(options, workload)
+    if real is not None:
+        evaluation = replace(evaluation, nodes=len(real.names))
+    plan = Plan(schedulers, baseline, evaluation, workload, population, options.speed, options.drain, policies, real)
+    try:
+        plan.draw(evaluation.loads[0], evaluation.first_seed)
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
     try:
         (options.out / results.FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -147,6 +170,27 @@ def request_of(options: argparse.Namespace) -> Request:
     return Request(
         plan, options.out, name, options.kubeconfig, options.context, options.namespace, options.among_foreign
     )
+
+
+def _population(options: argparse.Namespace, workload: WorkloadArguments) -> tuple[Population, RealNodes | None]:
+    """What pods are drawn from, and the real nodes if it is to be played on these."""
+    try:
+        population = load_population(workload, options.resources)
+        if options.real_nodes is None:
+            return population, None
+        if options.nodes != NODES:
+            raise ArgumentError("--nodes and --real-nodes: the nodes are those with the labels; leave --nodes out")
+        cluster = connect(options.kubeconfig, options.context)
+        real = find_real_nodes(cluster, options.real_nodes, population.resources, options.image)
+        free = hashlib.sha256(real.columns.allocatable.tobytes() + repr(real.names).encode()).hexdigest()
+        name = f"{len(real.names)} nodes of the cluster with {options.real_nodes} ({free[:8]})"
+        population = on_nodes(population, real.columns, name)
+        real.refuse_shares(population)
+        return population, real
+    except (TraceError, ArgumentError):
+        raise
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
 
 
 def policies_of(text: str | None, schedulers: Sequence[str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from extender.placement import (
     IntArray,
 )
 from training.workloads.arrivals import FloatArray, Rhythm, rhythm_of
-from training.workloads.base import BASE_RESOURCES, PodShapes, Population
+from training.workloads.base import BASE_RESOURCES, PodShapes, Population, Workload
 from training.workloads.tables import TraceError
 
 PODS_PER_NODE = 110  # maxPods, pkg/kubelet/apis/config/v1beta1/defaults.go
@@ -175,6 +175,51 @@ def assemble(
         arrival=pods.arrival,
         expected=np.zeros(len(pods.duration)) if pods.expected is None else pods.expected,
     )
+
+
+def on_nodes(population: Population, nodes: NodeColumns, name: str) -> Population:
+    """The pods of a population for other nodes.
+
+    Args:
+        population: its pods may run wherever the GPU model is one that they admit.
+        nodes: M of them.
+        name: of the nodes, for the population's.
+
+    Raises:
+        ValueError: pods say by more than GPU models where they may run.
+    """
+    shapes = population.shapes
+    by_model = shapes.models[:, population.model] & (population.pod_limit > 0)
+    if not np.array_equal(by_model, population.admits):
+        raise ValueError(
+            f"{population.name}: selectors or taints say where pods may run, which mean nothing on {name}: expected a "
+            "workload in which only GPU models do"
+        )
+    count = len(nodes.allocatable)
+    names = [UNKNOWN_MODEL] * count if nodes.model is None else list(nodes.model)
+    models = (*population.models, *sorted(set(names) - set(population.models)))
+    further = np.repeat(shapes.models[:, :1], len(models) - len(population.models), axis=1)
+    admitted = np.concatenate([shapes.models, further], axis=1)
+    model = np.array([models.index(each) for each in names], np.int64)
+    pod_limit = np.full(count, PODS_PER_NODE) if nodes.pod_limit is None else nodes.pod_limit
+    return replace(
+        population,
+        name=f"{population.name}, on {name}",
+        allocatable=nodes.allocatable,
+        devices=nodes.devices,
+        models=models,
+        model=model,
+        pod_limit=pod_limit,
+        price=NodePrices().of(nodes.allocatable, nodes.devices) if nodes.price is None else nodes.price,
+        shapes=replace(shapes, models=admitted),
+        admits=admitted[:, model] & (pod_limit > 0),
+    )
+
+
+def with_all_nodes(workload: Workload, population: Population) -> Workload:
+    """A workload on all nodes of its population, with these in the population's order."""
+    names = ("allocatable", "devices", "model", "pod_limit", "price", "admits")
+    return replace(workload, **{name: getattr(population, name) for name in names})
 
 
 def count_unplaceable(population: Population, source: object) -> Population:

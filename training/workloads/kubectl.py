@@ -17,7 +17,7 @@ constraints evaluated as kube-scheduler does (`constraints`), with these reading
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -112,9 +112,12 @@ def named_resources(path: Path, pods: Sequence[RecordedPod]) -> tuple[str, ...]:
 
 
 def node_columns(
-    nodes: Sequence[tuple[str, RecordedNode]], pods: Sequence[tuple[str, RecordedPod]], resources: tuple[str, ...]
+    nodes: Sequence[tuple[str, RecordedNode]],
+    pods: Sequence[tuple[str, RecordedPod]],
+    resources: tuple[str, ...],
+    stays: Callable[[RecordedPod], bool] = lambda pod: is_tied_to_a_node(pod) and not requests.has_ended(pod),
 ) -> tuple[NodeColumns, list[Place]]:
-    """The nodes, less what belongs to each of them, and what constraints look at; raises TraceError."""
+    """The nodes, less what stays on each of them, and what constraints look at; raises TraceError."""
     allocatable = np.zeros((len(nodes), len(resources)), np.int64)
     devices, pod_limit = np.zeros((2, len(nodes)), np.int64)
     places = []
@@ -134,7 +137,7 @@ def node_columns(
         places.append(place_of(node, requests.gpu_model(node.metadata.labels)))
     for where, pod in pods:
         row = rows.get(pod.spec.node_name or "", -1)
-        if row >= 0 and is_tied_to_a_node(pod) and not requests.has_ended(pod):
+        if row >= 0 and stays(pod):
             allocatable[row] -= request_of(where, pod, resources).request
             pod_limit[row] -= 1
     columns = NodeColumns(

@@ -10,6 +10,7 @@ from training.replay.objects import (
     MARK,
     Session,
     constraints_of,
+    made_ground,
     nodes_of,
     pods_of,
     priority_classes,
@@ -36,7 +37,7 @@ def workload() -> Workload:
 
 def test_a_pod_may_go_exactly_where_its_shape_is_admitted(workload: Workload) -> None:
     nodes = nodes_of(SESSION, workload, "n")
-    pods = pods_of(SESSION, workload, "p", "run", "stowage", SPEED)
+    pods = pods_of(SESSION, workload, made_ground(SESSION, workload, "n"), "p", "run", "stowage", SPEED)
 
     for pod, shape in zip(pods, workload.shape, strict=True):
         wanted = pod["spec"]["nodeSelector"].items()
@@ -54,7 +55,7 @@ def test_equal_constraints_are_one_label(workload: Workload) -> None:
 def test_nobody_else_may_use_the_nodes_and_everything_is_marked(workload: Workload) -> None:
     objects = [
         *nodes_of(SESSION, workload, "n"),
-        *pods_of(SESSION, workload, "p", "run", "stowage", SPEED),
+        *pods_of(SESSION, workload, made_ground(SESSION, workload, "n"), "p", "run", "stowage", SPEED),
         *priority_classes(SESSION, workload),
     ]
 
@@ -63,7 +64,7 @@ def test_nobody_else_may_use_the_nodes_and_everything_is_marked(workload: Worklo
 
 
 def test_durations_are_divided_by_the_speed(workload: Workload) -> None:
-    pods = pods_of(SESSION, workload, "p", "run", "stowage", SPEED)
+    pods = pods_of(SESSION, workload, made_ground(SESSION, workload, "n"), "p", "run", "stowage", SPEED)
 
     for pod, seconds in zip(pods, workload.duration, strict=True):
         written = pod["metadata"]["annotations"][DURATION_ANNOTATION]
@@ -74,7 +75,7 @@ def test_durations_are_divided_by_the_speed(workload: Workload) -> None:
 def test_priorities_are_classes_that_do_not_preempt(workload: Workload) -> None:
     mixed = replace(workload, priority=np.where(np.arange(len(workload)) % 2, 1000, -5))
     classes = {each["metadata"]["name"]: each for each in priority_classes(SESSION, mixed)}
-    pods = pods_of(SESSION, mixed, "p", "run", "stowage", SPEED)
+    pods = pods_of(SESSION, mixed, made_ground(SESSION, mixed, "n"), "p", "run", "stowage", SPEED)
 
     assert {each["value"] for each in classes.values()} == {1000, -5}
     assert {each["preemptionPolicy"] for each in classes.values()} == {"Never"}
