@@ -13,6 +13,7 @@ import yaml
 
 Document = dict[str, Any]
 
+TOKEN_SECONDS = 24 * 3600  # a replay takes hours, and a scheduler whose token has expired places nothing more
 ANSWER_SECONDS = 60.0  # ends what hangs; on a busy machine an answer takes its time
 _COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
@@ -101,7 +102,8 @@ class Api:
     def issue_token(self, namespace: str, service_account: str) -> str:
         """A token by which a service account identifies itself."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        spec = {"expirationSeconds": TOKEN_SECONDS}
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         token: str = self._answer("POST", path, request)["status"]["token"]
         return token
 

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import numpy as np
 import urllib3
 
 from training.replay.api import Cluster, ClusterError, RefusedError
@@ -180,6 +181,7 @@ def play(
                 time.sleep(min(left, LOOK_SECONDS))
                 report(records, time.monotonic() - started)
                 looked = _raise_failures(submissions, looked, watcher)
+                _raise_unserved(records, time.monotonic() - started, pods)
             submissions.append(pool.submit(submit, index))
         last = time.monotonic()
         while True:
@@ -188,11 +190,8 @@ def play(
             everybody = looked == len(submissions) and not _unseen(records)
             if everybody and not records.waiting().any():
                 break
-            over = time.monotonic() - last
-            if over > FIRST_PLACEMENT_SECONDS and not (records.node >= 0).any():
-                name = pods[0]["spec"]["schedulerName"]
-                raise ClusterError(f"no pod was placed within {over:.0f} s: does a scheduler serve {name}?")
-            if over > drain_seconds:
+            _raise_unserved(records, time.monotonic() - started, pods)
+            if time.monotonic() - last > drain_seconds:
                 break
             time.sleep(LOOK_SECONDS)
         end = time.monotonic() - started
@@ -251,6 +250,15 @@ def try_out(cluster: Cluster, session: Session, pod: Manifest, seconds: float) -
 
 def _unseen(records: Records) -> bool:
     return bool((records.created != records.created).any())
+
+
+def _raise_unserved(records: Records, now: float, pods: Sequence[Manifest]) -> None:
+    """Notice that nobody places any pod; `now` is of the run."""
+    if (records.node >= 0).any() or np.isnan(records.created).all():
+        return
+    if (waited := now - float(np.nanmin(records.created))) > FIRST_PLACEMENT_SECONDS:
+        name = pods[0]["spec"]["schedulerName"]
+        raise ClusterError(f"no pod was placed within {waited:.0f} s: does a scheduler serve {name}?")
 
 
 def _raise_failures(submissions: Sequence[Future[None]], looked: int, watcher: Watcher) -> int:
