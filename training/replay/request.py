@@ -183,7 +183,8 @@ def _population(options: argparse.Namespace, workload: WorkloadArguments) -> tup
         cluster = connect(options.kubeconfig, options.context)
         real = find_real_nodes(cluster, options.real_nodes, population.resources, options.image)
         free = hashlib.sha256(real.columns.allocatable.tobytes() + repr(real.names).encode()).hexdigest()
-        name = f"{len(real.names)} nodes of the cluster with {options.real_nodes} ({free[:8]})"
+        count = len(real.names)
+        name = f"{count} node{'s' if count > 1 else ''} of the cluster with {options.real_nodes} ({free[:8]})"
         population = on_nodes(population, real.columns, name)
         real.refuse_shares(population)
         return population, real
