@@ -12,7 +12,7 @@ import numpy as np
 
 from extender.cluster.requests import DEVICE_RESOURCE, SHARE_RESOURCE, has_ended
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
-from training.replay.api import Cluster
+from training.replay.api import Cluster, RefusedError
 from training.replay.manifests import Manifest
 from training.replay.objects import MARK, Ground
 from training.replay.session import NODES, PODS, UnusableError, is_ready
@@ -100,10 +100,13 @@ def find_real_nodes(cluster: Cluster, selector: str, resources: tuple[str, ...],
         image: of the containers of pods that run there.
 
     Raises:
-        UnusableError: there are none, or pods cannot be placed on one of them.
-        ClusterError: the API server cannot be reached, or refuses the selector.
+        UnusableError: there are none, pods cannot be placed on one of them, or the selector is none.
+        ClusterError: the API server cannot be reached.
     """
-    found = sorted(cluster.find(NODES, labelSelector=selector), key=lambda node: str(node["metadata"]["name"]))
+    try:
+        found = sorted(cluster.find(NODES, labelSelector=selector), key=lambda node: str(node["metadata"]["name"]))
+    except RefusedError as error:
+        raise UnusableError(f"--real-nodes {selector}: {error}") from error
     if not found:
         raise UnusableError(f"--real-nodes: no node of the cluster has the labels {selector!r}")
     _refuse("is not ready, cordoned or tainted", [node for node in found if not is_ready(node)])
