@@ -222,8 +222,8 @@ def _result(
     before = kept.compared
     wanted = plan.policies.get(scheduler), evaluation.warm_up
     if policy is not None and (before is None or (before.policy, before.warm_up) != wanted):
-        again = simulated.simulate(came, course, policy, speed, seed)
-        placing = limits.placing_mean * speed
+        again = simulated.simulate(came, course, policy, speed, seed, limits)
+        placing = limits.placing_among_others * speed
         compared = Compared(
             plan.policies[scheduler],
             evaluation.warm_up,

@@ -34,7 +34,7 @@ class Compared:
         warm_up: share of the pods that is not counted.
         decisions: how many decisions of a policy were looked at, and how many agreed: while nobody waited, and while
             others did; all 0 for a rule, which decides among equals at random.
-        real: metrics of the run, by key, less what the scheduler itself takes to place a pod.
+        real: metrics of the run, by key, less what pods wait that find room at once.
         simulated: for each time that the simulator played, metrics by key.
     """
 

@@ -2,8 +2,9 @@
 
 Two questions. Would the simulator's policy have chosen the same node, each time, in the state that the cluster really
 was in (`decide_again`)? And if the simulator is let go by itself, do waits, allocation and stranded GPUs come out alike
-(`simulate`)? It plays in seconds of the machine, so that kube-scheduler's backoff is as long as it really is, tries all
-waiting pods whenever one leaves, and the node samples of a scheduler without a policy file are kube-scheduler's own.
+(`simulate`)? It plays in seconds of the machine, so that kube-scheduler's backoff and its attempts are as long as they
+really are, tries all waiting pods whenever one leaves, and the node samples of a scheduler without a policy file are
+kube-scheduler's own.
 
 The typical pods are those of the policy file, as the extender's are with `--typical-pods policy`; one that estimates
 them from recent pods (its default) may decide differently where the trace is another than the policy was made for.
@@ -21,6 +22,7 @@ from extender.policies.bundled import policy_path
 from extender.policies.heuristics import RULES
 from extender.policies.onnx import OnnxPolicy, load_policy
 from extender.typical import typical_arrays
+from training.replay.limits import Limits
 from training.replay.measuring import Course, Occupancy, course_of_outcome, occupancy, put, request_of
 from training.simulator.scheduling import SchedulerArguments, play
 from training.workloads.base import Workload
@@ -167,7 +169,13 @@ def _decisions(course: Course, window_seconds: float) -> list[tuple[float, int, 
 
 
 def simulate(
-    workload: Workload, course: Course, policy: str | Policy, speed: float, seed: int, ties: int = TIE_SEEDS
+    workload: Workload,
+    course: Course,
+    policy: str | Policy,
+    speed: float,
+    seed: int,
+    limits: Limits,
+    ties: int = TIE_SEEDS,
 ) -> list[Occupancy]:
     """Play the pods of a course, from their arrivals on, by the simulator alone.
 
@@ -177,6 +185,7 @@ def simulate(
         policy: a rule, or a policy.
         speed: seconds of the trace in a second.
         seed: decides among equals.
+        limits: of the run, say how long attempts take.
         ties: how often a rule, which leaves much to chance, is played; a policy is played once.
     """
     ran = course.finished - course.started
@@ -185,7 +194,11 @@ def simulate(
     # The profile of the chart asks about every node; kube-scheduler's own takes a sample of a large cluster.
     sample = 100 if isinstance(policy, OnnxPolicy) else 0
     arguments = SchedulerArguments(
-        percentage_of_nodes_to_score=sample, futile_attempts=True, horizon_seconds=course.end / speed
+        percentage_of_nodes_to_score=sample,
+        futile_attempts=True,
+        attempt_seconds=limits.attempt,
+        failed_attempt_seconds=limits.failed_attempt,
+        horizon_seconds=course.end / speed,
     )
     played = []
     for number in range(1 if isinstance(policy, OnnxPolicy) else ties):

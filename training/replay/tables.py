@@ -102,8 +102,9 @@ def simulator_table(results: Sequence[RunResult], metrics: dict[str, Metric]) ->
     note = (
         "The simulator played the same pods, from when they really came and for as long as they really ran. "
         "“Decisions alike”: how many pods with a choice went where the policy ranks first in the state that the "
-        "cluster was in. Below: means over the seeds when the simulator goes by itself; the cluster's waits are less "
-        "what the scheduler takes to place a pod (the simulator's takes no time). Rules leave ties to chance, so they "
+        "cluster was in. Below: means over the seeds when the simulator goes by itself; its scheduler takes as long "
+        "for an attempt as the cluster's seems to. The cluster's waits are less those of pods that find room at once: "
+        "those are mostly for the API server, which the simulator does not have. Rules leave ties to chance, so they "
         "are played repeatedly, and a cluster's single run of a seed differs from their mean by chance as well: the "
         "interval is the paired bootstrap's over the seeds."
     )

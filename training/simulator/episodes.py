@@ -156,6 +156,7 @@ def allocate(batch: int, sizes: Sizes, *, sampled: bool = False) -> Episode:
         parked=integers(pods),
         counters=integers(COUNTERS),
         clock=floats(1 + RESOURCES + resources),
+        busy_until=floats(1),
         settings=floats(SETTINGS),
         sizes=integers(SIZES),
         samples=floats(pods + 1 if sampled else 0, 1 + RESOURCES + resources),
@@ -253,6 +254,7 @@ def _start(episode: Episode) -> None:
     episode.counters[EMPTY_NODES_NOW] = episode.sizes[NODES]
     episode.counters[CURRENT] = NOBODY
     episode.clock[:] = 0.0
+    episode.busy_until[:] = 0.0
 
 
 def _load_tables(target: FragmentationTables, tables: FragmentationTables) -> None:

@@ -5,7 +5,8 @@ Pods arrive, wait in the scheduling queue (`queues`), are placed one by one, run
 from a rotating start, until it has found enough; the caller decides and calls `place` or `fail`. `scheduling` plays
 whole episodes with rules and policies, `stepping` builds the learning problem on the same functions.
 
-Times are seconds. Deciding and binding take no time.
+Times are seconds. An attempt to place a pod takes `ATTEMPT` of them, or `FAILED_ATTEMPT`, 0 unless told otherwise:
+what it decides is decided at its beginning, and until its end nobody else is tried. Binding takes no time.
 """
 
 import numpy as np
@@ -27,10 +28,12 @@ from training.simulator.queues import (
 from training.simulator.reservations import drop_reservation, is_withheld, reserve_if_due
 from training.simulator.state import (
     ARRIVED,
+    ATTEMPT,
     COST,
     CURRENT,
     EMPTY_NODES,
     EMPTY_NODES_NOW,
+    FAILED_ATTEMPT,
     FIRST_ROW,
     FORCED,
     FRAGMENTED,
@@ -67,14 +70,18 @@ def next_attempt(episode):
     pods, counters = episode.pods, episode.counters
     count = pods.shape.shape[0]
     while True:
-        pod = next_in_queue(episode)
-        if pod != NOBODY:
-            return pod
+        is_over = np.inf
+        if episode.busy_until[0] > episode.clock[NOW]:
+            is_over = episode.busy_until[0]
+        else:
+            pod = next_in_queue(episode)
+            if pod != NOBODY:
+                return pod
         arrived = counters[ARRIVED]
         arrives = pods.arrival[arrived] if arrived < count else np.inf
         finishes = episode.running.keys[0] if episode.running.size[0] > 0 else np.inf
         returns = backoff_ends(episode)
-        soonest = min(arrives, finishes, returns)
+        soonest = min(arrives, finishes, returns, is_over)
         nobody_waits = arrives == np.inf and pending(episode) == 0
         if nobody_waits or soonest == np.inf or soonest > episode.settings[HORIZON]:
             if not nobody_waits and soonest > episode.settings[HORIZON]:
@@ -93,7 +100,7 @@ def next_attempt(episode):
             _finish(episode, pop(episode.running))
         elif returns <= soonest:
             end_backoffs(episode)
-        else:
+        elif arrives <= soonest:
             if episode.samples.shape[0] > 0:
                 _sample(episode, arrived)
             enqueue(episode, arrived)
@@ -207,6 +214,7 @@ def place(episode, pod, row, device):
     """Start the pod on a node."""
     pods, counters = episode.pods, episode.counters
     now = episode.clock[NOW]
+    episode.busy_until[0] = now + episode.settings[ATTEMPT]
     drop_reservation(episode, pod)
     put_on_node(episode, pod, row, device)
     if np.isnan(pods.started[pod]):
@@ -235,6 +243,7 @@ def fail(episode, pod, withheld, generator):
             place(episode, pod, row, ANY_DEVICE)
             wake_for_room(episode, row)
             return
+    episode.busy_until[0] = episode.clock[NOW] + episode.settings[FAILED_ATTEMPT]
     park(episode, pod, withheld)
     reserve_if_due(episode, pod)
 

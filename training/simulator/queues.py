@@ -138,14 +138,11 @@ def _come_back(episode, pod):
         pods.withheld[pod] = False
         episode.counters[WITHHELD_NOW] -= 1
     expires = pods.failed_at[pod] + _backoff(episode.settings, pods.attempts[pod])
-    aligned = episode.settings[POP_FROM_BACKOFF] > 0
-    if aligned:
-        # Whole seconds, within which pods are in the order of the active queue: backoff_queue.go, alignToWindow.
-        expires = math.floor(expires)
-        waits = expires >= math.floor(episode.clock[NOW]) and episode.settings[BACKOFF_MAX] > 0
-    else:
-        waits = expires > episode.clock[NOW]
-    if waits:
+    if episode.settings[POP_FROM_BACKOFF] > 0:
+        # Whole seconds, within which pods are in the order of the active queue; over when the second is over
+        # (backoff_queue.go, alignToWindow and isPodBackingoff).
+        expires = math.floor(expires) + 1.0
+    if expires > episode.clock[NOW] and episode.settings[BACKOFF_MAX] > 0:
         push(episode.backoff, expires, pods.order[pod], pods.rank[pod], pod)
     else:
         push(episode.active, pods.order[pod], 0.0, pods.rank[pod], pod)

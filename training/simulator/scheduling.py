@@ -84,6 +84,12 @@ class SchedulerArguments:
     reservations_at_most: Annotated[
         float, Field(gt=0, le=1, description="share of the nodes that may be reserved at a time (at least one node)")
     ] = 1.0
+    attempt_seconds: Annotated[
+        float, Field(ge=0, description="how long placing a pod takes; until then no other is tried")
+    ] = 0.0
+    failed_attempt_seconds: Annotated[
+        float, Field(ge=0, description="how long an attempt takes that finds no node")
+    ] = 0.0
     horizon_seconds: Annotated[float, Field(gt=0, description="stop there, whatever still waits")] = math.inf
     scoring: ScoringProfile = field(default_factory=ScoringProfile)
 
@@ -145,6 +151,8 @@ def settings_of(arguments: SchedulerArguments, nodes: int) -> FloatArray:
             arguments.horizon_seconds,
             arguments.futile_attempts,
             max(1, math.floor(arguments.reservations_at_most * nodes)),
+            arguments.attempt_seconds,
+            arguments.failed_attempt_seconds,
         ],
         dtype=np.float64,
     )

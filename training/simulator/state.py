@@ -51,8 +51,10 @@ WAITING, FRAGMENTED, EMPTY_NODES, COST, RESOURCES = range(5)  # positions in Out
     HORIZON,
     FUTILE_ATTEMPTS,
     RESERVE_AT_MOST,
-) = range(10)
-SETTINGS = 10
+    ATTEMPT,
+    FAILED_ATTEMPT,
+) = range(12)
+SETTINGS = 12
 
 # Positions in Episode.sizes: how many nodes and groups of typical pods there are, in arrays with room for more.
 NODES, GROUPS = range(2)
@@ -128,6 +130,7 @@ class Episode(NamedTuple):
     parked: np.ndarray  # (P,) int64, the unschedulable pods
     counters: np.ndarray  # (COUNTERS,) int64
     clock: np.ndarray  # (1 + RESOURCES + R,) float64
+    busy_until: np.ndarray  # (1,) float64, when the attempt that is being made is over
     settings: np.ndarray  # (SETTINGS,) float64
     sizes: np.ndarray  # (SIZES,) int64
     samples: np.ndarray  # (P + 1, 1 + RESOURCES + R) float64: the clock at each arrival and at the end; or (0, …)

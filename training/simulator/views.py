@@ -111,6 +111,7 @@ def view_compiled(batch, index):
         batch.parked[index],
         batch.counters[index],
         batch.clock[index],
+        batch.busy_until[index],
         batch.settings[index],
         batch.sizes[index],
         batch.samples[index],

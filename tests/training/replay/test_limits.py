@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.replay.limits import Limits, arrived_at_once, clock_skew, limits_of
+from training.replay.limits import Limits, arrived_at_once, clock_skew, found_room_at_once, limits_of
 from training.replay.records import Records, empty_records
 
 
@@ -55,6 +55,31 @@ def test_placing_is_measured_on_pods_that_met_nobody_and_found_room() -> None:
 
     assert arrived_at_once(records).tolist() == [True, True, False, True, True, False]
     assert limits_of(records, np.ones(6), 0, 0, 0, 0).placing_median == pytest.approx(0.01)
+
+
+def test_an_attempt_is_what_placing_takes_longer_than_creating_and_one_in_vain_waits_for_the_api_server() -> None:
+    created = [0.0, 1.0, 2.0]
+    limits = limits_of(records_of(created, created, created, [0.03, 1.03, 2.04]), np.ones(3), 0, 0, 0, 0)
+
+    assert limits.attempt == pytest.approx(0.02)
+    assert limits.failed_attempt == pytest.approx(0.03)
+
+
+def test_a_binding_that_is_quicker_than_creating_leaves_no_time_for_an_attempt() -> None:
+    limits = limits_of(records_of([0.0], [0.0], [0.0], [0.004]), np.ones(1), 0, 0, 0, 0)
+
+    assert (limits.attempt, limits.failed_attempt) == (0.0, pytest.approx(0.01))
+
+
+def test_pods_that_found_room_while_others_waited_tell_what_placing_takes_then() -> None:
+    created = [0.0, 0.01, 1.0, 1.5, 2.0]
+    records = records_of(created, created, created, [0.02, 60.0, 1.05, 1.55, np.nan])  # two wait for room
+
+    limits = limits_of(records, np.ones(5), 0, 0, 0, 0)
+
+    assert found_room_at_once(records).tolist() == [True, False, True, True, False]
+    assert limits.placing_mean == pytest.approx(0.02)
+    assert limits.placing_among_others == pytest.approx(0.04)
 
 
 def test_what_pods_held_their_nodes_beyond_their_duration() -> None:

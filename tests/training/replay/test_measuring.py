@@ -11,6 +11,7 @@ from extender.policies.bundled import policy_path
 from extender.policies.onnx import load_policy
 from training.evaluation.metrics import measure
 from training.replay import simulated
+from training.replay.limits import limits_of
 from training.replay.measuring import course_of, course_of_outcome, occupancy
 from training.replay.records import Records, empty_records
 from training.simulator.scheduling import Outcome, SchedulerArguments, play
@@ -19,6 +20,9 @@ from training.workloads.selection import WorkloadArguments, draw, load_populatio
 
 SPEED = 50.0
 WINDOW = 1e-6
+AT_ONCE = limits_of(
+    empty_records(np.zeros(1)), np.ones(1), 0, 0, 0, 0
+)  # nothing is known of attempts: they take no time
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +130,7 @@ def test_the_simulator_plays_a_course_of_its_own_again(workload: Workload) -> No
         records_of(replace(told, arrival=told.arrival), _scaled(outcome)), told, SPEED, outcome.times[-1]
     )
 
-    (again,) = simulated.simulate(came, course, policy, SPEED, 1)
+    (again,) = simulated.simulate(came, course, policy, SPEED, 1, AT_ONCE)
 
     assert np.mean(again.outcome.node == outcome.node) > 0.99
     assert np.nanmean(again.outcome.waited) == pytest.approx(SPEED * np.nanmean(outcome.waited), rel=0.02)
@@ -141,7 +145,7 @@ def test_a_rule_is_played_repeatedly_because_ties_are_chance(workload: Workload)
     outcome = play(workload, "kube-scheduler-default", SchedulerArguments(), 1)
     came, course = course_of(records_of(workload, outcome), workload, SPEED, outcome.times[-1] / SPEED)
 
-    played = simulated.simulate(came, course, "kube-scheduler-default", SPEED, 1, ties=3)
+    played = simulated.simulate(came, course, "kube-scheduler-default", SPEED, 1, AT_ONCE, ties=3)
 
     assert len(played) == 3
     assert not any(math.isnan(float(each.outcome.waited.mean())) for each in played)

@@ -182,6 +182,7 @@ class Reference:
         self.enough = nodes_to_find(len(self.nodes), arguments.percentage_of_nodes_to_score) if find is None else find
         self.first_row = 0
         self.now = 0.0
+        self.busy_until = 0.0
         self.stamps = 0
         self.to_arrive = list(self.pods)
         self.active: list[PodRecord] = []
@@ -194,7 +195,7 @@ class Reference:
         """Play to the end; returns `snapshot` as it was when each instant was over, and at the end."""
         seen = []
         while True:
-            while pod := self.next_in_queue():
+            while self.busy_until <= self.now and (pod := self.next_in_queue()):
                 self.attempt(pod)
             if seen and seen[-1]["now"] == self.now:
                 seen.pop()  # the instant was not over
@@ -206,6 +207,7 @@ class Reference:
                 *(pod.arrival for pod in self.to_arrive),
                 *(pod.ends for pod in self.running if pod.ends is not None),
                 *(expires for expires, _ in self.backing_off),
+                *([self.busy_until] if self.busy_until > self.now else []),
             ]
             soonest = min(coming, default=math.inf)
             if min(soonest, self.arguments.horizon_seconds) == math.inf:
@@ -230,8 +232,9 @@ class Reference:
                 self.backing_off.remove(entry)
                 self.active.append(entry[1])
             return
-        self.enqueue(self.to_arrive.pop(0))
-        self.bring_back([pod for pod in self.parked if pod.withheld])
+        if self.to_arrive and self.to_arrive[0].arrival == self.now:
+            self.enqueue(self.to_arrive.pop(0))
+            self.bring_back([pod for pod in self.parked if pod.withheld])
 
     def pending(self) -> list[PodRecord]:
         return [*self.active, *(pod for _, pod in self.backing_off), *self.parked]
@@ -304,11 +307,9 @@ class Reference:
             pod.withheld = False
             longest = self.arguments.backoff_max_seconds
             expires = pod.failed_at + min(self.arguments.backoff_initial_seconds * 2 ** (pod.failures - 1), longest)
-            backs_off = expires > self.now
             if self.arguments.pop_from_backoff:
-                expires = math.floor(expires)
-                backs_off = expires >= math.floor(self.now)
-            if backs_off and longest > 0:
+                expires = math.floor(expires) + 1
+            if expires > self.now and longest > 0:
                 self.backing_off.append((expires, pod))
             else:
                 self.active.append(pod)
@@ -342,6 +343,7 @@ class Reference:
         return free, len(free) < len(found)
 
     def place(self, pod: PodRecord, row: int, device: int) -> None:
+        self.busy_until = self.now + self.arguments.attempt_seconds
         node = self.nodes[row]
         if holds := self.held_by(pod):
             holds.holder, holds.held_until = None, math.inf
@@ -372,6 +374,7 @@ class Reference:
                 self.place(pod, row, ANY_DEVICE)
                 self.room_on(self.nodes[row])
                 return
+        self.busy_until = self.now + self.arguments.failed_attempt_seconds
         pod.failures += 1
         pod.failed_at = self.now
         pod.withheld = withheld

@@ -25,6 +25,8 @@ def schedulers(draw: st.DrawFn, **fixed: Any) -> SchedulerArguments:
         reservation_after_seconds=draw(st.sampled_from((0.0, 0.25, 0.25, 3.0))),
         reservation_gpus=draw(st.sampled_from((0, 1, 2))),
         reservations_at_most=draw(st.sampled_from((1.0, 0.5, 0.01))),
+        attempt_seconds=draw(st.sampled_from((0.0, 0.0, 0.25, 1.0))),
+        failed_attempt_seconds=draw(st.sampled_from((0.0, 0.0, 0.5))),
         horizon_seconds=draw(st.sampled_from((FOREVER, FOREVER, FOREVER, 12.6))),
         scoring=draw(profiles()),
     )

@@ -197,6 +197,18 @@ def test_an_episode_ends_at_the_horizon_whatever_still_waits():
     assert outcome.waited.tolist() == [0, 4, 0]  # the last had not come yet
 
 
+def test_nobody_else_is_tried_until_an_attempt_is_over():
+    workload = workload_of(slots(3), [Pod(0, 10, 1000), Pod(1, 10, 1000), Pod(7, 10, 1000)])
+    assert started(workload, SchedulerArguments(attempt_seconds=3.0)) == [0, 3, 7]
+
+
+def test_an_attempt_in_vain_takes_a_time_of_its_own_and_what_happens_meanwhile_counts():
+    # The second pod fails at 2, and the first leaves while that is noted; a small one that comes at 3 goes first.
+    arriving = [Pod(0, 4, 1000), Pod(2, 10, 1000), Pod(3, 10, 100)]
+    workload = workload_of([Node(1000, GIB), Node(500, GIB)], arriving)
+    assert started(workload, SchedulerArguments(failed_attempt_seconds=5.0)) == [0, 7, 7]
+
+
 @pytest.mark.parametrize(("futile_attempts", "wanted"), [(False, [10.5, 110.5]), (True, [20.5, 10.5])])
 def test_attempts_in_vain_let_a_later_pod_overtake(futile_attempts, wanted):
     # As kube-scheduler 1.36's own queue does it: by 10 s the first pod has failed six times and backs off for 10 s.
