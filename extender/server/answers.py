@@ -53,39 +53,41 @@ def named(ranking: Ranking, name_of: Callable[[int], str]) -> list[RankedNode]:
     ]
 
 
-def record_of(
-    pod: PodIdentity,
-    request: PodRequest,
-    made: Decision,
-    answer: Answer,
-    features: str,
-    latency: float,
-    tried: bool = False,
-) -> DecisionRecord:
-    """A line for the decision log.
+class Answered(NamedTuple):
+    """A pod that was asked about, and what came of it.
 
-    Args:
+    Attributes:
         pod: the pod.
         request: what it asks for.
         made: what was decided on it.
         answer: the same with the nodes' names, as it counts.
-        features: digest of what it rests on.
+        features: digest of what it rests on; empty if nobody looked at any.
         latency: seconds from the complete question to the answer.
-        tried: whether nobody was answered that, see `DecisionRecord`.
     """
-    return DecisionRecord(
-        time=time.time(),
-        namespace=pod.namespace,
-        pod=pod.name,
-        uid=pod.uid,
-        **recorded(request),
-        candidates=made.candidates,
-        features=features,
-        chosen=answer.nodes[0].name if answer.nodes else None,
-        propensity=1.0,  # the policies here draw no lots
-        rung=answer.rung,
-        scores=[(node.name, node.score) for node in answer.nodes],
-        policy=answer.policy,
-        latency=latency,
-        tried=tried,
-    )
+
+    pod: PodIdentity
+    request: PodRequest
+    made: Decision
+    answer: Answer
+    features: str
+    latency: float
+
+    def record(self, tried: bool = False) -> DecisionRecord:
+        """A line for the decision log; `tried` if nobody was answered that, see `DecisionRecord`."""
+        nodes = self.answer.nodes
+        return DecisionRecord(
+            time=time.time(),
+            namespace=self.pod.namespace,
+            pod=self.pod.name,
+            uid=self.pod.uid,
+            **recorded(self.request),
+            candidates=self.made.candidates,
+            features=self.features,
+            chosen=nodes[0].name if nodes else None,
+            propensity=1.0,  # the policies here draw no lots
+            rung=self.answer.rung,
+            scores=[(node.name, node.score) for node in nodes],
+            policy=self.answer.policy,
+            latency=self.latency,
+            tried=tried,
+        )

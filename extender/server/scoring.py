@@ -19,7 +19,7 @@ from extender.decision import NO_RANKING, Deadline, Decision, Failure, FailureKi
 from extender.features_digest import features_digest
 from extender.placement import IntArray, NodeArrays, PodRequest
 from extender.policies.base import NodeView
-from extender.server.answers import Answer, PodIdentity, named, record_of
+from extender.server.answers import Answer, Answered, PodIdentity, named
 from extender.server.explain import Explained, Explanations
 from extender.server.trial import SECONDS_BETWEEN_REPORTS, Question, Trial
 from extender.telemetry.agreement import Agreements, Opinion
@@ -290,19 +290,12 @@ class Scorer:
         answer = Answer(nodes, made.rung if steered or not nodes else Rung.SHADOW, policy)
         self._trace(made, answer)
         latency = time.perf_counter() - started
-        self._later(lambda: self._remember(pod, request, made, answer, features, latency, steered))
+        answered = Answered(pod, request, made, answer, features, latency)
+        self._later(lambda: self._remember(answered, steered))
         return answer if answer.rung is not Rung.SHADOW else answer._replace(nodes=[])
 
-    def _remember(
-        self,
-        pod: PodIdentity,
-        request: PodRequest,
-        made: Decision,
-        answer: Answer,
-        features: str,
-        latency: float,
-        steered: bool,
-    ) -> None:
+    def _remember(self, answered: Answered, steered: bool) -> None:
+        pod, made, answer = answered.pod, answered.made, answered.answer
         if made.scored is not None and made.rung is Rung.POLICY:
             rows, scores = made.scored.candidates.rows, made.scored.scores
             self._agreements.remember(pod.uid, Opinion([node.name for node in answer.nodes], rows, scores, steered))
@@ -325,4 +318,4 @@ class Scorer:
         if self._decision_log is not None:
             if self._outcomes is not None:
                 self._outcomes.decided(pod.uid)
-            self._decision_log.append(record_of(pod, request, made, answer, features, latency))
+            self._decision_log.append(answered.record())

@@ -25,7 +25,7 @@ from extender.policies.base import NodeView
 from extender.policies.breaker import Breaker
 from extender.policies.raters import rater_of
 from extender.policies.worker import Worker
-from extender.server.answers import Answer, PodIdentity, named, record_of
+from extender.server.answers import Answer, Answered, PodIdentity, named
 from extender.server.policy import ServedPolicy
 from extender.telemetry.decision_records import DecisionRecord
 from extender.telemetry.metrics import Metrics
@@ -257,7 +257,8 @@ class Trial:
             seen = features_digest(question.view.nodes, question.request, made.ranking.rows)
             answer = Answer(nodes, Rung.SHADOW, self.digest)
             latency = time.perf_counter() - started
-            self._ways.record(record_of(question.pod, question.request, made, answer, seen, latency, tried=True))
+            answered = Answered(question.pod, question.request, made, answer, seen, latency)
+            self._ways.record(answered.record(tried=True))
 
     def _for_workload(self, models: tuple[str, ...], recent: Records) -> Step:
         if models is not self._bound[0] or recent is not self._bound[1]:
