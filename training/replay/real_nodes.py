@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from extender.cluster.requests import DEVICE_RESOURCE, SHARE_RESOURCE, has_ended
+from extender.cluster.requests import DEVICE_RESOURCE, SHARE_RESOURCE
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from training.replay.api import Cluster, RefusedError
 from training.replay.manifests import Manifest
@@ -119,7 +119,7 @@ def find_real_nodes(cluster: Cluster, selector: str, resources: tuple[str, ...],
         if MARK not in pod["metadata"].get("labels", {})
     ]
     try:
-        columns, _ = node_columns(nodes, pods, resources, lambda pod: not has_ended(pod))
+        columns, _ = node_columns(nodes, pods, resources, lambda _: True)
     except TraceError as error:
         raise UnusableError(str(error)) from error
     free = np.minimum(columns.devices, columns.allocatable[:, GPU] // WHOLE_DEVICE_MILLI)

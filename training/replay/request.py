@@ -185,7 +185,7 @@ def _population(options: argparse.Namespace, workload: WorkloadArguments) -> tup
         free = hashlib.sha256(real.columns.allocatable.tobytes() + repr(real.names).encode()).hexdigest()
         count = len(real.names)
         name = f"{count} node{'s' if count > 1 else ''} of the cluster with {options.real_nodes} ({free[:8]})"
-        population = on_nodes(population, real.columns, name)
+        population = on_nodes(population, real.columns, name, workload.prices)
         real.refuse_shares(population)
         return population, real
     except (TraceError, ArgumentError):

@@ -79,6 +79,19 @@ class NodeColumns:
     pod_limit: IntArray | None = None
     price: FloatArray | None = None
 
+    def models(self) -> list[str]:
+        """The GPU model's name of each node."""
+        return [UNKNOWN_MODEL] * len(self.allocatable) if self.model is None else list(self.model)
+
+    def pod_limits(self) -> IntArray:
+        """(M,) int64."""
+        return np.full(len(self.allocatable), PODS_PER_NODE) if self.pod_limit is None else self.pod_limit
+
+    def prices(self, assumed: NodePrices | None) -> FloatArray:
+        """(M,) float64 per hour, the assumed ones where none is known."""
+        otherwise = (assumed or NodePrices()).of(self.allocatable, self.devices)
+        return otherwise if self.price is None else np.where(np.isnan(self.price), otherwise, self.price)
+
 
 @dataclass(frozen=True)
 class PodColumns:
@@ -143,14 +156,12 @@ def assemble(
     requests = np.column_stack([pods.request[:, [CPU, MEMORY]], pods.gpu_count, pods.gpu_milli])
     keys = np.column_stack([requests, pods.request[:, GPU + 1 :], nonzero, constraint])
     _, first, shape = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    pod_limit = np.full(count, PODS_PER_NODE) if nodes.pod_limit is None else nodes.pod_limit
+    pod_limit = nodes.pod_limits()
     admits = admitted[constraint[first]] & (pod_limit > 0)
 
-    names = [UNKNOWN_MODEL] * count if nodes.model is None else list(nodes.model)
+    names = nodes.models()
     models = (UNKNOWN_MODEL, *sorted(set(names) - {UNKNOWN_MODEL}))
     model = np.array([models.index(name) for name in names], np.int64)
-    default_price = (prices or NodePrices()).of(nodes.allocatable, nodes.devices)
-    price = default_price if nodes.price is None else np.where(np.isnan(nodes.price), default_price, nodes.price)
     return Population(
         name=name,
         resources=resources,
@@ -159,7 +170,7 @@ def assemble(
         models=models,
         model=model,
         pod_limit=pod_limit,
-        price=price,
+        price=nodes.prices(prices),
         shapes=PodShapes(
             request=pods.request[first],
             gpu_count=pods.gpu_count[first],
@@ -177,13 +188,14 @@ def assemble(
     )
 
 
-def on_nodes(population: Population, nodes: NodeColumns, name: str) -> Population:
+def on_nodes(population: Population, nodes: NodeColumns, name: str, prices: NodePrices | None = None) -> Population:
     """The pods of a population for other nodes.
 
     Args:
         population: its pods may run wherever the GPU model is one that they admit.
         nodes: M of them.
         name: of the nodes, for the population's.
+        prices: of nodes without a price of their own.
 
     Raises:
         ValueError: pods say by more than GPU models where they may run.
@@ -195,13 +207,12 @@ def on_nodes(population: Population, nodes: NodeColumns, name: str) -> Populatio
             f"{population.name}: selectors or taints say where pods may run, which mean nothing on {name}: expected a "
             "workload in which only GPU models do"
         )
-    count = len(nodes.allocatable)
-    names = [UNKNOWN_MODEL] * count if nodes.model is None else list(nodes.model)
+    names = nodes.models()
     models = (*population.models, *sorted(set(names) - set(population.models)))
     further = np.repeat(shapes.models[:, :1], len(models) - len(population.models), axis=1)
     admitted = np.concatenate([shapes.models, further], axis=1)
     model = np.array([models.index(each) for each in names], np.int64)
-    pod_limit = np.full(count, PODS_PER_NODE) if nodes.pod_limit is None else nodes.pod_limit
+    pod_limit = nodes.pod_limits()
     return replace(
         population,
         name=f"{population.name}, on {name}",
@@ -210,7 +221,7 @@ def on_nodes(population: Population, nodes: NodeColumns, name: str) -> Populatio
         models=models,
         model=model,
         pod_limit=pod_limit,
-        price=NodePrices().of(nodes.allocatable, nodes.devices) if nodes.price is None else nodes.price,
+        price=nodes.prices(prices),
         shapes=replace(shapes, models=admitted),
         admits=admitted[:, model] & (pod_limit > 0),
     )

@@ -56,7 +56,7 @@ def read_population(path: Path, prices: NodePrices | None = None) -> Population:
         missing = "node" if not nodes else "pod"
         raise TraceError(f"{path}: there is no {missing}: expected what kubectl get nodes,pods -A -o json prints")
     resources = named_resources(path, [pod for _, pod in pods])
-    columns, places = node_columns(nodes, pods, resources)
+    columns, places = node_columns(nodes, pods, resources, is_tied_to_a_node)
     arriving = [(where, pod) for where, pod in pods if not is_tied_to_a_node(pod)]
     if not arriving:
         raise TraceError(f"{path}: every pod belongs to a DaemonSet or is static: there is none to schedule")
@@ -90,7 +90,7 @@ def read_nodes(path: Path) -> NodeColumns:
     nodes, _ = read_objects([path])
     if not nodes:
         raise TraceError(f"{path}: there is no node: expected what kubectl get nodes -o json prints")
-    return node_columns(nodes, [], BASE_RESOURCES)[0]
+    return node_columns(nodes, [], BASE_RESOURCES, is_tied_to_a_node)[0]
 
 
 def named_resources(path: Path, pods: Sequence[RecordedPod]) -> tuple[str, ...]:
@@ -115,9 +115,9 @@ def node_columns(
     nodes: Sequence[tuple[str, RecordedNode]],
     pods: Sequence[tuple[str, RecordedPod]],
     resources: tuple[str, ...],
-    stays: Callable[[RecordedPod], bool] = lambda pod: is_tied_to_a_node(pod) and not requests.has_ended(pod),
+    stays: Callable[[RecordedPod], bool],
 ) -> tuple[NodeColumns, list[Place]]:
-    """The nodes, less what stays on each of them, and what constraints look at; raises TraceError."""
+    """The nodes, less pods that stay there and have not ended, and what constraints look at; raises TraceError."""
     allocatable = np.zeros((len(nodes), len(resources)), np.int64)
     devices, pod_limit = np.zeros((2, len(nodes)), np.int64)
     places = []
@@ -137,7 +137,7 @@ def node_columns(
         places.append(place_of(node, requests.gpu_model(node.metadata.labels)))
     for where, pod in pods:
         row = rows.get(pod.spec.node_name or "", -1)
-        if row >= 0 and stays(pod):
+        if row >= 0 and stays(pod) and not requests.has_ended(pod):
             allocatable[row] -= request_of(where, pod, resources).request
             pod_limit[row] -= 1
     columns = NodeColumns(
