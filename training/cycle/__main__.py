@@ -33,6 +33,7 @@ from extender.policies.base import PolicyError
 from training.arguments import ArgumentError, listed, parse_setting
 from training.cycle import steps
 from training.cycle.records import ROLLBACK, Book, CycleError, GivenError, Verdict
+from training.cycle.rollback import take_back
 from training.cycle.settings import Settings, resolve
 
 FOLDER = Path("runs/cycle")
@@ -97,8 +98,7 @@ def carry_out(options: argparse.Namespace, console: Console) -> int:
         console.print(text, highlight=False, soft_wrap=True)
 
     if options.step == ROLLBACK:  # also while another command is at work on the cycle
-        record = steps.take_back(book, resolve(book.folder, given, options.settings), say, force=options.force)
-        say(f"rollback: {record.said}")
+        record = take_back(book, resolve(book.folder, given, options.settings), say, force=options.force)
     else:
         from training.cycle import execution  # here, as it takes seconds that a status or a rollback needs not wait
 

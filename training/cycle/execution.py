@@ -6,9 +6,9 @@ from rich.console import Console
 
 from training.cycle import activation, fitting, gate, recording, retraining, trial
 from training.cycle.contents import ACTIVATE, CANARY, FIT, GATE, RECORD, SHADOW, TRAIN
-from training.cycle.records import Book, Found, GivenError, Record, Verdict
+from training.cycle.records import Book, Found, GivenError, Record, TakenBackError, Verdict
 from training.cycle.serving import Say, refuse_what_was_taken_back, withdraw
-from training.cycle.settings import Settings
+from training.cycle.settings import Settings, keep
 from training.cycle.steps import NAMES, STEPS, Step, given_to, stale
 
 Check = Callable[[Book, Settings], None]
@@ -93,7 +93,9 @@ def run(book: Book, settings: Settings, console: Console, say: Say) -> Record:
 
 def _work(step: Step, book: Book, settings: Settings, console: Console, say: Say, *, anew: bool = False) -> Record:
     check, does = WORK[step.name]
+    refuse_what_was_taken_back(book)
     check(book, settings)  # what is refused leaves the cycle as it was
+    keep(book.folder, settings)
     (book.set_aside if anew else book.set_aside_record)(step.name)
     later = NAMES[NAMES.index(step.name) + 1 :]
     if any(book.has(name) for name in (SHADOW, CANARY) if name in later) and withdraw(book):
@@ -102,7 +104,12 @@ def _work(step: Step, book: Book, settings: Settings, console: Console, say: Say
         book.set_aside(name)
     book.note(step.name)
     say(f"{step.name}: {step.does}")
-    found = does(book, settings, console, say)
-    record = book.close(step.name, given_to(step, book, settings), found)
+    try:
+        found = does(book, settings, console, say)
+        with book.steering():  # no rollback begins between the look and the record
+            refuse_what_was_taken_back(book)
+            record = book.close(step.name, given_to(step, book, settings), found)
+    except TakenBackError as error:
+        raise TakenBackError(f"{step.name} has ended without a verdict: {error}") from error
     say(f"{step.name}: {found.said}")
     return record

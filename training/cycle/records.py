@@ -38,6 +38,10 @@ class GivenError(CycleError):
     """What the step was given is not usable: a setting, a file, a step that is missing before it."""
 
 
+class TakenBackError(GivenError):
+    """The cycle was rolled back; nothing is done in it any more."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What a step comes to.
@@ -164,8 +168,8 @@ class Book:
             yield
 
     def taken_back(self) -> bool:
-        """Whether the cycle was rolled back, or is about to be."""
-        return self.read(ROLLBACK) is not None or self.begun(ROLLBACK) is not None
+        """Whether the cycle was rolled back, confirmed or not."""
+        return self.has(ROLLBACK)
 
     def busy(self) -> bool:
         """Whether a command is at work."""

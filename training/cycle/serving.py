@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from extender.whole_file import put_whole
-from training.cycle.records import Book, CycleError, GivenError, digest
+from training.cycle.records import ROLLBACK, Book, CycleError, GivenError, TakenBackError, digest
 from training.cycle.settings import Settings
 
 ANSWER_SECONDS = 5.0
@@ -56,12 +56,15 @@ class Extender:
             raise CycleError(f"the extender at {self.address} does not answer GET /policy: {error}") from error
         return answer
 
-    def until(self, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    def until(
+        self, holds: Callable[[dict[str, Any]], bool], what: str, unless: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
         """Wait until what it says at GET /policy is as it should be; an extender that is away may come back.
 
         Args:
             holds: whether it is; raises what ends the waiting.
             what: is waited for, in words.
+            unless: raises what ends the waiting, whatever the extender says.
 
         Raises:
             CycleError: it was not in time.
@@ -70,13 +73,14 @@ class Extender:
         while True:
             try:
                 answer = self.policy()
+            except CycleError as error:
+                unless()
+                last = str(error)
+            else:
+                unless()
                 if holds(answer):
                     return answer
                 last = f"it says {json.dumps(answer)}"
-            except CycleError as error:
-                if not isinstance(error.__cause__, OSError | ValueError):
-                    raise
-                last = str(error)
             if time.monotonic() > deadline:
                 raise CycleError(f"waited {self._patience:g} s for the extender at {self.address} {what}; {last}")
             time.sleep(POLL_SECONDS)
@@ -108,9 +112,14 @@ def try_out(settings: Settings, book: Book, percent: float, policy: Path) -> str
 
 
 def refuse_what_was_taken_back(book: Book) -> None:
-    """Raise GivenError where the cycle was rolled back."""
+    """Raise TakenBackError where the cycle was rolled back, or is being so."""
+    if book.read(ROLLBACK) is not None:
+        raise TakenBackError(f"the cycle {book.folder.name} was rolled back: begin another one with --name")
     if book.taken_back():
-        raise GivenError(f"the cycle {book.folder.name} was rolled back: begin another one with --name")
+        raise TakenBackError(
+            f"the cycle {book.folder.name} was rolled back, which the extender has not confirmed yet: repeat rollback "
+            "until it has, and begin another cycle with --name"
+        )
 
 
 def withdraw(book: Book) -> bool:
@@ -118,25 +127,25 @@ def withdraw(book: Book) -> bool:
 
     A candidate file that names another policy is somebody else's by now, and stays.
     """
-    note = book.begun(NOTE)
-    if note is None:
-        return False
-    file, policy = Path(note["file"]), Path(note["policy"])
-    tried = _names(file, policy)
-    if tried:
-        file.unlink(missing_ok=True)
-    policy.unlink(missing_ok=True)
-    book.forget(NOTE)
+    note, tried = book.begun(NOTE), is_tried(book)
+    if note is not None:
+        if tried:
+            Path(note["file"]).unlink(missing_ok=True)
+        Path(note["policy"]).unlink(missing_ok=True)
+        book.forget(NOTE)
     return tried
 
 
-def _names(file: Path, policy: Path) -> bool:
-    """Whether a candidate file names a policy beside it."""
+def is_tried(book: Book) -> bool:
+    """Whether the candidate file names what this cycle has put beside it."""
+    note = book.begun(NOTE)
+    if note is None:
+        return False
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(Path(note["file"]).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return False
-    return isinstance(content, dict) and content.get("policy") == policy.name
+    return isinstance(content, dict) and content.get("policy") == Path(note["policy"]).name
 
 
 def lying_name(known: str) -> str:

@@ -139,7 +139,7 @@ class Settings:
 
 
 def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]) -> Settings:
-    """The settings of a cycle: what its folder has, under what is given now; kept there.
+    """The settings of a cycle: what its folder has, under what is given now; `keep` keeps them there.
 
     Args:
         folder: of the cycle; need not be there.
@@ -149,8 +149,7 @@ def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]
     Raises:
         ArgumentError: a key does not exist or a value is impossible.
     """
-    path = folder / FILE
-    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    before = _kept(folder)
     own = nested([(key, value) for key, value in given if not key.startswith(TRAIN_PREFIX)])
     overrides = {text.partition("=")[0]: text for text in before.get("train", [])}
     for text in texts:
@@ -164,13 +163,21 @@ def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]
     merged = _merged(before, own) | {"train": list(overrides.values())}
     if any(text.startswith(TRAIN_PREFIX) and text.partition("=")[2] for text in texts):
         _check_training(merged["train"])
-    settings = checked(
+    return checked(
         Settings, merged, {key.partition(".")[0]: key.partition(".")[0] for key in [*settings_of(Settings), *merged]}
     )
-    if asdict(settings) != before:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(settings))
-    return settings
+
+
+def keep(folder: Path, settings: Settings) -> None:
+    """Keep what a command was given for those that come: once it is not refused any more."""
+    if asdict(settings) != _kept(folder):
+        write_json(folder / FILE, asdict(settings))
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    path = folder / FILE
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
 
 
 def named(value: str | None, key: str, what: str) -> Path:

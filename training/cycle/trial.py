@@ -24,7 +24,16 @@ from extender.telemetry.decision_records import BoundRecord, DecisionRecord
 from training.cycle.contents import CANARY, CANDIDATE, SHADOW
 from training.cycle.decision_lines import Follower, written
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict
-from training.cycle.serving import Extender, Say, candidate_file, is_named, lying_name, try_out, withdraw
+from training.cycle.serving import (
+    Extender,
+    Say,
+    candidate_file,
+    is_named,
+    lying_name,
+    refuse_what_was_taken_back,
+    try_out,
+    withdraw,
+)
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings, named
 from training.cycle.traffic import pods_coming
 from training.progress import track
@@ -115,7 +124,7 @@ class Course:
 
 
 def shadow(book: Book, settings: Settings, console: Console, say: Say) -> Found:
-    """Do the step shadow; raises GivenError and CycleError."""
+    """Do the step shadow; raises GivenError, also where the cycle is rolled back meanwhile, and CycleError."""
     wanted = settings.shadow
 
     def enough(course: Course) -> bool:
@@ -128,7 +137,7 @@ def shadow(book: Book, settings: Settings, console: Console, say: Say) -> Found:
 
 
 def canary(book: Book, settings: Settings, console: Console, say: Say) -> Found:
-    """Do the step canary; raises GivenError and CycleError."""
+    """Do the step canary; raises GivenError, also where the cycle is rolled back meanwhile, and CycleError."""
     wanted = settings.canary
     reached: list[float] = []
 
@@ -222,6 +231,9 @@ def _watch(
 
     Returns:
         what happened, what the extender says of it, and whether there were pods enough in time.
+
+    Raises:
+        TakenBackError: the cycle was rolled back meanwhile.
     """
     log = named(settings.decision_log, "decision_log", "the extender's decision log")
     extender = Extender(settings)
@@ -229,7 +241,9 @@ def _watch(
     known = try_out(settings, book, percent, book.folder / CANDIDATE)
     note = book.note(stage, candidate=known)
     what = f"to take the candidate into {stage} (is it told of {settings.candidate_file} by --candidate?)"
-    said = extender.until(lambda answer: _arrived(answer, known, percent), what)
+    said = extender.until(
+        lambda answer: _arrived(answer, known, percent), what, unless=lambda: refuse_what_was_taken_back(book)
+    )
     if "since" not in note:
         note = book.note(stage, since=time.time())
         say(f"{stage}: {said['candidate']['name']} is in {stage}")
@@ -251,6 +265,7 @@ def _watch(
             look_after()
             time.sleep(LOOK_SECONDS)
             seen = _ask(extender, seen, known)
+            refuse_what_was_taken_back(book)  # then it is no verdict on the candidate that it is gone
     return course, seen, False
 
 
