@@ -5,14 +5,23 @@ policy before is kept in the cycle's folder, and `activated.json` tells what is 
 file stays whatever step is repeated, until `rollback` has put back what it tells of.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from extender.whole_file import put_whole
 from training.cycle.contents import CANDIDATE, INCUMBENT
-from training.cycle.records import Book, CycleError, Found, GivenError, TakenBackError, Verdict, digest, write_json
+from training.cycle.records import (
+    Book,
+    CycleError,
+    Found,
+    GivenError,
+    TakenBackError,
+    Verdict,
+    digest,
+    read_json,
+    write_json,
+)
 from training.cycle.serving import Extender, Say, refuse_what_was_taken_back, withdraw
 from training.cycle.settings import Settings, required
 
@@ -39,15 +48,12 @@ class Activation:
     def of(cls, book: Book) -> Self | None:
         """The one that stands in a cycle; raises GivenError where its file is none."""
         path = book.folder / ACTIVATED
-        if not path.is_file():
-            return None
+        remedy = f"put the policy before back by hand, it is one of {book.folder}/before-*.onnx, and remove this file"
+        content = read_json(path, remedy)
         try:
-            return cls._read(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, KeyError) as error:
-            raise GivenError(
-                f"{path} does not tell what was activated ({error}): put the policy before back by hand, it is one of "
-                f"{book.folder}/before-*.onnx"
-            ) from error
+            return None if content is None else cls._read(content)
+        except (TypeError, KeyError) as error:
+            raise GivenError(f"{path} does not tell what was activated ({error}): {remedy}") from error
 
     @classmethod
     def _read(cls, content: dict[str, Any]) -> Self:
@@ -136,15 +142,26 @@ def _leave(book: Book, activation: Activation) -> None:
             (book.folder / ACTIVATED).unlink(missing_ok=True)
 
 
+def outlook(settings: Settings) -> None:
+    """Refuse what `activate` could not be done with, whatever comes of the steps before; nothing is touched.
+
+    Raises:
+        GivenError: a setting is missing, or the file that it names.
+        CycleError: the extender does not answer.
+    """
+    _named_target(settings)
+    Extender(settings).policy()
+
+
 def check(book: Book, settings: Settings) -> None:
-    """Refuse what `activate` could not be done with; nothing is touched.
+    """Refuse what `activate` could not be done with now; nothing is touched.
 
     Raises:
         GivenError: as for the step.
         CycleError: the extender does not answer.
     """
     target_of(book, settings)
-    Extender(settings).policy()
+    outlook(settings)
 
 
 def target_of(book: Book, settings: Settings) -> Path:
@@ -153,7 +170,7 @@ def target_of(book: Book, settings: Settings) -> Path:
     Raises:
         GivenError: it is not, or a file is missing.
     """
-    target = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
+    target = _named_target(settings)
     candidate, incumbent = book.folder / CANDIDATE, book.folder / INCUMBENT
     if not candidate.is_file() or not incumbent.is_file():
         raise GivenError(f"{book.folder}: there is no candidate and incumbent: do the steps record and train first")
@@ -164,6 +181,10 @@ def target_of(book: Book, settings: Settings) -> Path:
             "expected): somebody has replaced it since; begin another cycle"
         )
     return target
+
+
+def _named_target(settings: Settings) -> Path:
+    return required(settings.policy_file, "policy_file", "the policy file that the extender serves")
 
 
 def _serves(answer: dict[str, Any], candidate: str, old_refusal: str) -> bool:

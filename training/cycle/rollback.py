@@ -6,15 +6,14 @@ put right, and the extender is waited for. Until that has confirmed it there is 
 rollback as unconfirmed, and the same command finishes it, and records what was taken back by all of them.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from extender.whole_file import put_whole
 from training.cycle.activation import ACTIVATED, Activation
-from training.cycle.contents import CANDIDATE
 from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Record, Verdict, digest
-from training.cycle.serving import NOTE, Extender, Say, is_named, is_tried, lying_name, withdraw
+from training.cycle.serving import Extender, Say, is_named, is_tried, tried_as, withdraw
 from training.cycle.settings import Settings, keep
 
 
@@ -31,8 +30,8 @@ class Plan:
         put_back: whether it is to be replaced.
     """
 
-    ours: str
-    withdrawn: bool
+    ours: str = ""
+    withdrawn: bool = False
     target: str = ""
     policy: str = ""
     replaced: str = ""
@@ -40,21 +39,22 @@ class Plan:
 
     @classmethod
     def of(cls, book: Book, *, force: bool) -> "Plan":
-        """What there is to take back.
+        """What there is to take back, with what an earlier rollback has taken back that was not confirmed.
 
         Raises:
             GivenError: somebody has replaced the policy file since, or the policy before is not kept any more.
         """
         begun = book.begun(ROLLBACK) or {}  # with nothing in it but its time where an older version has left it
-        ours, withdrawn = begun.get("ours") or _tried_by(book), is_tried(book) or begun.get("withdrawn", False)
-        earlier = {name: begun[name] for name in ("target", "policy", "replaced", "put_back") if name in begun}
+        known = cls(**{each.name: begun[each.name] for each in fields(cls) if each.name in begun})
+        known = replace(known, ours=known.ours or tried_as(book), withdrawn=known.withdrawn or is_tried(book))
         activation = Activation.of(book)
         if activation is None:
-            return cls(ours, withdrawn, **earlier)
+            return known
         target, before = Path(activation.target), activation.before
+        known = replace(known, target=str(target), policy=before)
         here = digest(target) if target.is_file() else ""
         if here == before:
-            return cls(ours, withdrawn, **{"target": str(target), "policy": before} | earlier)
+            return known
         if here not in {"", activation.candidate} and not force:
             raise GivenError(
                 f"{target} is not the policy that this cycle activated ({here[:12]}): somebody has replaced it since; "
@@ -67,7 +67,7 @@ class Plan:
                 f"{kept} {what} the policy before ({before[:12]}): nothing was taken back; put that policy there, or "
                 f"into the place of {target} by hand, and repeat rollback"
             )
-        return cls(ours, withdrawn, str(target), before, here, put_back=True)
+        return replace(known, replaced=here, put_back=True)
 
     def carry_out(self, book: Book) -> None:
         """Put the files right."""
@@ -138,11 +138,3 @@ def _wait_for(extender: Extender, plan: Plan) -> None:
             "the files are as they should be, but the extender has not confirmed it; repeat rollback until it has: "
             f"{error}"
         ) from error
-
-
-def _tried_by(book: Book) -> str:
-    """Under which name the extender tries this cycle's candidate, if it does."""
-    if (note := book.begun(NOTE)) is not None:
-        return Path(note["policy"]).name
-    candidate = book.folder / CANDIDATE
-    return lying_name(digest(candidate)) if candidate.is_file() else ""

@@ -156,8 +156,22 @@ def canary(book: Book, settings: Settings, console: Console, say: Say) -> Found:
     return _conclude(book, figures, reasons, in_time, said)
 
 
+def outlook(settings: Settings) -> None:
+    """Refuse what neither step could be done with, whatever comes of the steps before; nothing is touched.
+
+    Raises:
+        GivenError: a setting is missing, or the folder that it names.
+        CycleError: the extender does not answer, or knows of no candidates.
+    """
+    named(settings.decision_log, "decision_log", "the extender's decision log")
+    extender = Extender(settings)
+    candidate_file(settings)
+    if "candidate" not in extender.policy():
+        raise CycleError("the extender knows of no candidates: it was made before there were any; install a newer one")
+
+
 def check(book: Book, settings: Settings) -> None:
-    """Refuse what neither step could be done with; nothing is touched.
+    """Refuse what neither step could be done with now; nothing is touched.
 
     Raises:
         GivenError: a setting is missing, or a file that it names.
@@ -172,9 +186,7 @@ def check(book: Book, settings: Settings) -> None:
     policy = book.folder / CANDIDATE
     if not policy.is_file():
         raise GivenError(f"{policy}: there is no candidate: do the step train first")
-    extender = Extender(settings)
-    candidate_file(settings)
-    extender.policy()
+    outlook(settings)
 
 
 def refused_by_extender(seen: dict[str, Any], failures: int) -> list[str]:
@@ -274,8 +286,6 @@ def _arrived(answer: dict[str, Any], candidate: str, percent: float) -> bool:
 
     What it says of another candidate, before it has looked at the file again, counts for nothing.
     """
-    if "candidate" not in answer:
-        raise CycleError("the extender knows of no candidates: it was made before there were any; install a newer one")
     tried = answer["candidate"]
     if tried is None:
         return False
