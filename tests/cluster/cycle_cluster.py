@@ -13,8 +13,8 @@ its candidate in service, refused or taken back, the next command begins another
 """
 
 import argparse
-import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +31,7 @@ from tests.cluster.replay_cluster import ReplayCluster, run_replay_cluster
 from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
 from training.cycle import steps
 from training.cycle.contents import CANARY, RECORD, SHADOW
-from training.cycle.records import Book, Verdict, write_json
+from training.cycle.records import Book, GivenError, Verdict, read_json, write_json
 from training.cycle.serving import NOTE as CANDIDATE
 
 INCUMBENT = "bundled:latency"
@@ -47,6 +47,7 @@ WITH_THE_CLUSTER = RECORD, SHADOW, CANARY, CANDIDATE
 
 FOLDER = Path("runs/cycle")
 PREFIX, COMMAND = "local-", "command.json"  # of the names of such cycles; what each was begun by
+CLUSTER, CLUSTER_LOCK = "cluster-", "cluster.lock"  # of the folder of its cluster's files; who has one
 REPLAY = "--namespace default --workload synthetic --nodes 16 --pods 400 --load 1.3 --speed 100 --drain 60000"
 
 
@@ -98,9 +99,12 @@ def begun_by(folder: Path, command: dict[str, Any]) -> str | None:
     Args:
         folder: of all cycles.
         command: incumbent and settings.
+
+    Raises:
+        GivenError: it is not told what one of them was begun by, or how it stands with it.
     """
     for each in sorted(folder.glob(f"{PREFIX}*/{COMMAND}"), reverse=True):
-        if json.loads(each.read_text(encoding="utf-8")) == command:
+        if read_json(each, f"remove {each.parent}") == command:
             book = Book(each.parent)
             return None if has_ended(book) or book.busy() else book.folder.name
     return None
@@ -128,6 +132,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of the cycle, for the small ones")
     options = parser.parse_intermixed_args(arguments)
+    try:
+        return begin(options)
+    except GivenError as error:
+        sys.stderr.write(f"cycle_cluster: {error}\n")
+        return 2
+
+
+def begin(options: argparse.Namespace) -> int:
+    """Begin a cycle, or go on with one; returns its exit code.
+
+    Raises:
+        GivenError: another command is at work on it, or one of its files is not readable.
+    """
     asked = {"incumbent": options.incumbent, "settings": options.settings}
     interrupted = None if options.name else begun_by(options.folder, asked)
     name = options.name or interrupted or time.strftime(f"{PREFIX}%Y%m%d-%H%M%S")
@@ -136,21 +153,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(f"beginning the cycle {name}", flush=True)
     book = Book(options.folder / name)
-    write_json(book.folder / COMMAND, asked)
-    for step in WITH_THE_CLUSTER:
-        book.forget(step)
-    try:
-        return carry_out(options, name)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; the same command goes on with the cycle {name}")
-        return 130
+    with book.alone(CLUSTER_LOCK):
+        write_json(book.folder / COMMAND, asked)
+        for step in WITH_THE_CLUSTER:
+            book.forget(step)
+        for left in book.folder.glob(f"{CLUSTER}*/"):  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            return carry_out(options, name)
+        except KeyboardInterrupt:
+            print(f"\ninterrupted; the same command goes on with the cycle {name}")
+            return 130
 
 
 def carry_out(options: argparse.Namespace, name: str) -> int:
     """Make the cluster, and run the cycle there; returns its exit code."""
     command = [sys.executable, "-m", "training.cycle"]
     which = ["--folder", str(options.folder), "--name", name]
-    with tempfile.TemporaryDirectory(prefix="cycle-") as folder:
+    # Of a command that is killed it stays, in the cycle's folder, where the next one removes it.
+    with tempfile.TemporaryDirectory(prefix=CLUSTER, dir=(options.folder / name).resolve()) as folder:
         print("starting a control plane, KWOK, kube-scheduler and the extender on loopback", flush=True)
         with run_cycle_cluster(tools_directory(options.kubernetes), Path(folder), options.incumbent) as steered:
             settings = [*steered.settings, f"replay={REPLAY}", *SMALL, *options.settings]

@@ -126,3 +126,4 @@ def test_make_cycle_that_is_killed_goes_on_with_its_cycle_on_another_cluster(too
     assert {step: (folder / f"{step}.json").read_bytes() for step in done} == done
     assert record_of(folder, "activate")["verdict"] == "done"
     assert list(tmp_path.iterdir()) == [folder]
+    assert list(folder.glob("cluster-*/")) == []  # also of the one that was killed

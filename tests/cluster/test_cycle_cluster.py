@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import cycle_cluster
-from tests.cluster.cycle_cluster import COMMAND, begun_by, main
+from tests.cluster.cycle_cluster import CLUSTER_LOCK, COMMAND, begun_by, main
 from training.cycle import steps
 from training.cycle.records import ROLLBACK, Book, Found, Verdict, write_json
 
@@ -56,7 +56,18 @@ def test_what_was_begun_with_the_cluster_that_is_gone_begins_anew_and_it_says_wh
     book = Book(folder)
     for name in ("record", "train", "shadow", "canary", "candidate"):
         book.note(name)
+    (folder / "cluster-left" / "etcd").mkdir(parents=True)  # by the one that was killed
     assert main(words) == 0
+    assert not (folder / "cluster-left").exists()
     assert f"going on with the cycle {folder.name}" in capsys.readouterr().out
     assert sorted(path.name for path in folder.glob("*.begun.json")) == ["train.begun.json"]
     assert list(tmp_path.iterdir()) == [folder]
+    with book.alone(CLUSTER_LOCK):
+        assert main([*words, "--name", folder.name]) == 2
+    assert "another command is at work" in capsys.readouterr().err
+
+
+def test_a_torn_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (begin(tmp_path, "local-20261101-000000").folder / COMMAND).write_text("{")
+    assert main(["--folder", str(tmp_path)]) == 2
+    assert "local-20261101-000000/command.json cannot be read" in capsys.readouterr().err

@@ -12,7 +12,8 @@ yet, in order, and goes on after an interruption, of whatever kind, where it was
 changed since is done again, with all after it. A step by its name is done, or done again. `rollback` puts the policy
 before back at any time and withdraws the candidate. docs/cycle.md tells what each step does.
 
-Exit codes: 0 done; 1 failed, the same command goes on; 2 settings, a file or a step before were refused; 3 the
+Exit codes: 0 done; 1 failed, the same command goes on; 2 settings, a file or a step before were refused, or the cycle
+was rolled back, also meanwhile; 3 the
 candidate was refused, by the gate, in shadow, in canary or by the extender, and is not in service; 4 undecided: too
 few pods came within the limit, and the candidate was withdrawn; 130 interrupted, the same command goes on.
 """
@@ -23,8 +24,10 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -32,7 +35,8 @@ from rich.table import Table
 from extender.policies.base import PolicyError
 from training.arguments import ArgumentError, listed, parse_setting
 from training.cycle import steps
-from training.cycle.records import ROLLBACK, Book, CycleError, GivenError, Verdict
+from training.cycle.records import ROLLBACK, Book, CycleError, GivenError, Record, Verdict
+from training.cycle.rollback import take_back
 from training.cycle.settings import Settings, resolve
 
 FOLDER = Path("runs/cycle")
@@ -92,25 +96,34 @@ def carry_out(options: argparse.Namespace, console: Console) -> int:
     if options.step == STATUS:
         show(book, resolve(book.folder, [], []), console, as_json=options.json)
         return 0
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():  # whatever is printed on the way
+        record = work(options, book, given, console)
+    if options.json:
+        sys.stdout.write(json.dumps(vars(record), indent=1) + "\n")
+    return CODES[record.verdict]
+
+
+def work(options: argparse.Namespace, book: Book, given: Sequence[tuple[str, Any]], console: Console) -> Record:
+    """Do all the steps, or one, or roll back; returns the record of what was done last.
+
+    Raises:
+        ArgumentError: a setting is impossible.
+        GivenError: what a step is given is not usable.
+        CycleError: a step failed.
+    """
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
     if options.step == ROLLBACK:  # also while another command is at work on the cycle
-        record = steps.take_back(book, resolve(book.folder, given, options.settings), say, force=options.force)
-        say(f"rollback: {record.said}")
-    else:
-        from training.cycle import execution  # here, as it takes seconds that a status or a rollback needs not wait
+        return take_back(book, resolve(book.folder, given, options.settings), say, force=options.force)
+    from training.cycle import execution  # here, as it takes seconds that a status or a rollback needs not wait
 
-        with book.alone():
-            settings = resolve(book.folder, given, options.settings)
-            if options.step == RUN:
-                record = execution.run(book, settings, console, say)
-            else:
-                record = execution.do(options.step, book, settings, console, say, anew=options.again)
-    if options.json:
-        sys.stdout.write(json.dumps(vars(record), indent=1) + "\n")
-    return CODES[record.verdict]
+    with book.alone():
+        settings = resolve(book.folder, given, options.settings)
+        if options.step == RUN:
+            return execution.run(book, settings, console, say)
+        return execution.do(options.step, book, settings, console, say, anew=options.again)
 
 
 def show(book: Book, settings: Settings, console: Console, *, as_json: bool) -> None:

@@ -1,19 +1,28 @@
-"""The steps `activate` and `rollback`: the policy file is replaced by the candidate, or by what was there before.
+"""The step `activate`: the policy file is replaced by the candidate.
 
-Both are one replacement of a file, which the extender takes over while it serves. They can be interrupted anywhere:
-`activate` keeps the policy before in the cycle's folder and tells in `activated.json` what it is about to do before it
-does it. That file stays whatever step is repeated, until `rollback` has put back what it tells of.
+It is one replacement of a file, which the extender takes over while it serves. It can be interrupted anywhere: the
+policy before is kept in the cycle's folder, and `activated.json` tells what is about to be done before it is done. That
+file stays whatever step is repeated, until `rollback` has put back what it tells of.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from extender.whole_file import put_whole
 from training.cycle.contents import CANDIDATE, INCUMBENT
-from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Verdict, digest, write_json
-from training.cycle.serving import NOTE, Extender, Say, is_named, lying_name, refuse_what_was_taken_back, withdraw
+from training.cycle.records import (
+    Book,
+    CycleError,
+    Found,
+    GivenError,
+    TakenBackError,
+    Verdict,
+    digest,
+    read_json,
+    write_json,
+)
+from training.cycle.serving import Extender, Say, refuse_what_was_taken_back, withdraw
 from training.cycle.settings import Settings, required
 
 ACTIVATED = "activated.json"
@@ -39,15 +48,12 @@ class Activation:
     def of(cls, book: Book) -> Self | None:
         """The one that stands in a cycle; raises GivenError where its file is none."""
         path = book.folder / ACTIVATED
-        if not path.is_file():
-            return None
+        remedy = f"put the policy before back by hand, it is one of {book.folder}/before-*.onnx, and remove this file"
+        content = read_json(path, remedy)
         try:
-            return cls._read(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, KeyError) as error:
-            raise GivenError(
-                f"{path} does not tell what was activated ({error}): put the policy before back by hand, it is one of "
-                f"{book.folder}/before-*.onnx"
-            ) from error
+            return None if content is None else cls._read(content)
+        except (TypeError, KeyError) as error:
+            raise GivenError(f"{path} does not tell what was activated ({error}): {remedy}") from error
 
     @classmethod
     def _read(cls, content: dict[str, Any]) -> Self:
@@ -68,6 +74,7 @@ def activate(book: Book, settings: Settings, say: Say) -> Found:
 
     Raises:
         GivenError: a setting or the candidate is missing, or the policy file is not the one that was compared.
+        TakenBackError: the cycle was rolled back.
         CycleError: the extender did not answer in time.
     """
     target = target_of(book, settings)
@@ -85,13 +92,19 @@ def activate(book: Book, settings: Settings, say: Say) -> Found:
             put_whole(target, candidate.read_bytes())
     say(f"activate: {target} is the candidate; waiting for the extender to take it over")
     try:
-        answer = extender.until(lambda said: _serves(said, now, old_refusal), "to take the candidate into service")
+        answer = extender.until(
+            lambda said: _serves(said, now, old_refusal),
+            "to take the candidate into service",
+            unless=lambda: refuse_what_was_taken_back(book),
+        )
     except RefusedError as error:
         _leave(book, activation)
         withdraw(book)
         return Found(
             Verdict.REFUSED, f"the extender refuses it, and the policy before is back: {error}", {"file": str(target)}
         )
+    except TakenBackError:
+        raise  # the rollback has put the policy before back
     except CycleError as error:
         _leave(book, activation)
         raise CycleError(f"{error}; {target} is the policy before again") from error
@@ -129,15 +142,26 @@ def _leave(book: Book, activation: Activation) -> None:
             (book.folder / ACTIVATED).unlink(missing_ok=True)
 
 
+def outlook(settings: Settings) -> None:
+    """Refuse what `activate` could not be done with, whatever comes of the steps before; nothing is touched.
+
+    Raises:
+        GivenError: a setting is missing, or the file that it names.
+        CycleError: the extender does not answer.
+    """
+    _named_target(settings)
+    Extender(settings).policy()
+
+
 def check(book: Book, settings: Settings) -> None:
-    """Refuse what `activate` could not be done with; nothing is touched.
+    """Refuse what `activate` could not be done with now; nothing is touched.
 
     Raises:
         GivenError: as for the step.
         CycleError: the extender does not answer.
     """
     target_of(book, settings)
-    Extender(settings).policy()
+    outlook(settings)
 
 
 def target_of(book: Book, settings: Settings) -> Path:
@@ -146,7 +170,7 @@ def target_of(book: Book, settings: Settings) -> Path:
     Raises:
         GivenError: it is not, or a file is missing.
     """
-    target = required(settings.policy_file, "policy_file", "the policy file that the extender serves")
+    target = _named_target(settings)
     candidate, incumbent = book.folder / CANDIDATE, book.folder / INCUMBENT
     if not candidate.is_file() or not incumbent.is_file():
         raise GivenError(f"{book.folder}: there is no candidate and incumbent: do the steps record and train first")
@@ -159,54 +183,8 @@ def target_of(book: Book, settings: Settings) -> Path:
     return target
 
 
-def rollback(book: Book, settings: Settings, say: Say, *, force: bool = False) -> Found:
-    """Do the step rollback: no candidate is tried any more, and the policy file is what it was before.
-
-    Args:
-        book: of the cycle.
-        settings: of the cycle.
-        say: told what is done.
-        force: put the policy before back even if somebody has replaced the file since.
-
-    Raises:
-        GivenError: somebody has replaced the file since.
-        CycleError: the extender did not answer in time; the files are as they should be.
-    """
-    ours = _tried_by(book)
-    with book.steering():
-        tried, put_back, made = _take_back(book, settings, say, force=force)
-    if settings.extender is not None:
-        Extender(settings).until(
-            lambda said: _is_back(said, made.get("policy"), ours), "to be back at the policy before"
-        )
-    (book.folder / ACTIVATED).unlink(missing_ok=True)
-    done = [
-        text for text, true in (("the candidate is withdrawn", tried), ("the policy before is back", put_back)) if true
-    ]
-    return Found(Verdict.DONE, " and ".join(done) or "there was nothing to take back", {}, made)
-
-
-def _take_back(book: Book, settings: Settings, say: Say, *, force: bool) -> tuple[bool, bool, dict[str, str]]:
-    """Whether a candidate was withdrawn, whether a policy was put back, and the digest of that."""
-    book.note(ROLLBACK)
-    tried = withdraw(book)
-    activation = Activation.of(book)
-    put_back = False
-    made: dict[str, str] = {}
-    if activation is not None:
-        target, before = Path(activation.target), activation.before
-        here = digest(target) if target.is_file() else ""
-        if here not in {before, "", activation.candidate} and not force:
-            raise GivenError(
-                f"{target} is not the policy that this cycle activated ({here[:12]}): somebody has replaced it since; "
-                "put the policy before back all the same with --force"
-            )
-        if here != before:
-            put_whole(target, activation.kept(book).read_bytes())
-            put_back = True
-        made = {"policy": before}
-        say(f"rollback: {target} is the policy before ({before[:12]})")
-    return tried, put_back, made
+def _named_target(settings: Settings) -> Path:
+    return required(settings.policy_file, "policy_file", "the policy file that the extender serves")
 
 
 def _serves(answer: dict[str, Any], candidate: str, old_refusal: str) -> bool:
@@ -217,16 +195,3 @@ def _serves(answer: dict[str, Any], candidate: str, old_refusal: str) -> bool:
     if refusal and refusal != old_refusal:
         raise RefusedError(refusal)
     return False
-
-
-def _tried_by(book: Book) -> str:
-    """Under which name the extender tries this cycle's candidate, if it does."""
-    if (note := book.begun(NOTE)) is not None:
-        return Path(note["policy"]).name
-    candidate = book.folder / CANDIDATE
-    return lying_name(digest(candidate)) if candidate.is_file() else ""
-
-
-def _is_back(answer: dict[str, Any], before: str | None, ours: str) -> bool:
-    tried = answer.get("candidate")
-    return (tried is None or not is_named(tried, ours)) and (before is None or answer["digest"] == before)

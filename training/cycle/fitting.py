@@ -1,22 +1,21 @@
 """The step `fit`: the workload generator, fitted to the pods of the periods that may be learned from."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from training.arguments import checked
+from training.arguments import ArgumentError, checked
 from training.cycle import recording
 from training.cycle.contents import WORKLOAD
-from training.cycle.records import Book, Found, GivenError, Verdict, digest, write_json
+from training.cycle.records import Book, Found, GivenError, Verdict, digest, read_json, write_json
 from training.cycle.settings import Settings
 from training.progress import track
 from training.workloads.refit import SEEDS_TRIED, refit
 from training.workloads.selection import WorkloadArguments
 
 FAR = 0.5  # from which distance on a feature is pointed out
+REMEDY = "do the step fit again"
 
 
 def fit(book: Book, settings: Settings, console: Console) -> Found:
@@ -55,10 +54,12 @@ def fitted_workload(folder: Path) -> WorkloadArguments:
     """What `fit` has made.
 
     Raises:
-        GivenError: it has not been done.
+        GivenError: it has not been done, or its file is not what it has made.
     """
-    path = folder / WORKLOAD
-    if not path.is_file():
+    content = read_json(folder / WORKLOAD, REMEDY)
+    if content is None:
         raise GivenError("no workload is fitted yet: do the step fit first")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return checked(WorkloadArguments, content, {})
+    try:
+        return checked(WorkloadArguments, content, {})
+    except ArgumentError as error:
+        raise GivenError(f"{folder / WORKLOAD} describes no workload ({error}): {REMEDY}") from error

@@ -40,6 +40,7 @@ METRIC = "mean_wait_seconds"
 FRESH_SEED = 2_000_000  # nobody trains, chooses or judges a training by episodes from here on
 LOAD_AT_LEAST = 0.8
 RECORDED, HELD_BACK, GENERATED = "recorded", "held-back", "generated"
+HEADINGS = ("episodes", "pairs", "incumbent", "candidate", "difference [95 %]", "P(better)", "verdict")
 
 
 @dataclass(frozen=True)
@@ -188,9 +189,6 @@ def table_of(judgements: list[Judgement]) -> Table:
     for each in judgements:
         table.add_row(*_cells(each))
     return table
-
-
-HEADINGS = ("episodes", "pairs", "incumbent", "candidate", "difference [95 %]", "P(better)", "verdict")
 
 
 def _cells(each: Judgement) -> list[str]:

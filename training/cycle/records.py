@@ -38,6 +38,10 @@ class GivenError(CycleError):
     """What the step was given is not usable: a setting, a file, a step that is missing before it."""
 
 
+class TakenBackError(GivenError):
+    """The cycle was rolled back; nothing is done in it any more."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What a step comes to.
@@ -106,10 +110,17 @@ class Book:
         """Whether a step was begun, or has ended."""
         return self._path(step).is_file() or self._note(step).is_file()
 
-    def begun(self, step: str) -> dict[str, Any] | None:
-        """The note of a step that was begun and has not ended."""
-        path = self._note(step)
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    def begun(self, step: str, remedy: str = "remove it, and give the same command again") -> dict[str, Any] | None:
+        """The note of a step that was begun and has not ended.
+
+        Args:
+            step: its name.
+            remedy: what helps where the note is torn.
+
+        Raises:
+            GivenError: it is.
+        """
+        return read_json(self._note(step), remedy)
 
     def note(self, step: str, **kept: Any) -> dict[str, Any]:
         """Note that a step has begun, or what of it has to survive an interruption; returns the note."""
@@ -139,14 +150,17 @@ class Book:
         _keep(self._path(step))
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, lock: str = LOCK) -> Iterator[None]:
         """Keep other commands off this cycle; what a killed process held is free at once.
+
+        Args:
+            lock: the file of those who keep each other off.
 
         Raises:
             GivenError: another one is at work.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("a+") as file:
+        with (self.folder / lock).open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -164,8 +178,8 @@ class Book:
             yield
 
     def taken_back(self) -> bool:
-        """Whether the cycle was rolled back, or is about to be."""
-        return self.read(ROLLBACK) is not None or self.begun(ROLLBACK) is not None
+        """Whether the cycle was rolled back, confirmed or not."""
+        return self.has(ROLLBACK)
 
     def busy(self) -> bool:
         """Whether a command is at work."""
@@ -193,6 +207,27 @@ def _keep(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a file that is whole or not there, and outlasts a power failure."""
     put_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
+    """The JSON object in a file; None if there is no such file.
+
+    Args:
+        path: of the file.
+        remedy: what helps where it holds none, for the message.
+
+    Raises:
+        GivenError: it cannot be read, or holds none.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise GivenError(f"{path} cannot be read ({error}): {remedy}") from error
+    if not isinstance(content, dict):
+        raise GivenError(f"{path} holds no JSON object: {remedy}")
+    return content
 
 
 def digest(path: Path) -> str:

@@ -10,15 +10,17 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from extender.whole_file import put_whole
-from training.cycle.records import Book, CycleError, GivenError, digest
+from training.cycle.contents import CANDIDATE
+from training.cycle.records import ROLLBACK, Book, CycleError, GivenError, TakenBackError, digest
 from training.cycle.settings import Settings
 
 ANSWER_SECONDS = 5.0
 POLL_SECONDS = 0.5
 NOTE = "candidate"  # of what was put there to be tried
+TORN_NOTE = "remove the note, and the candidate file that the extender looks at"
 
 Say = Callable[[str], None]
 
@@ -28,6 +30,9 @@ class Extender:
 
     Args:
         settings: where it is, and which files it looks at.
+
+    Raises:
+        GivenError: it is not said where it is, or there is no CA where one is named.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,7 +42,13 @@ class Extender:
             )
         self.address = settings.extender
         self._patience = settings.patience_seconds
-        context = ssl.create_default_context(cafile=settings.extender_ca)
+        try:
+            context = ssl.create_default_context(cafile=settings.extender_ca)
+        except OSError as error:
+            raise GivenError(
+                f"extender_ca={settings.extender_ca}: {error}; expected a file with the CA of the extender's "
+                "certificate (PEM)"
+            ) from error
         # It is asked directly: an address in the cluster, or on loopback, needs no proxy.
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
@@ -56,12 +67,15 @@ class Extender:
             raise CycleError(f"the extender at {self.address} does not answer GET /policy: {error}") from error
         return answer
 
-    def until(self, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    def until(
+        self, holds: Callable[[dict[str, Any]], bool], what: str, unless: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
         """Wait until what it says at GET /policy is as it should be; an extender that is away may come back.
 
         Args:
             holds: whether it is; raises what ends the waiting.
             what: is waited for, in words.
+            unless: raises what ends the waiting, whatever the extender says.
 
         Raises:
             CycleError: it was not in time.
@@ -70,13 +84,14 @@ class Extender:
         while True:
             try:
                 answer = self.policy()
+            except CycleError as error:
+                unless()
+                last = str(error)
+            else:
+                unless()
                 if holds(answer):
                     return answer
                 last = f"it says {json.dumps(answer)}"
-            except CycleError as error:
-                if not isinstance(error.__cause__, OSError | ValueError):
-                    raise
-                last = str(error)
             if time.monotonic() > deadline:
                 raise CycleError(f"waited {self._patience:g} s for the extender at {self.address} {what}; {last}")
             time.sleep(POLL_SECONDS)
@@ -96,8 +111,8 @@ def try_out(settings: Settings, book: Book, percent: float, policy: Path) -> str
     text = (json.dumps({"policy": lying.name, "percent": percent}) + "\n").encode()
     with book.steering():
         refuse_what_was_taken_back(book)
-        before = book.begun(NOTE)
-        if before is not None and before["file"] != str(path):
+        before = _put(book)
+        if before is not None and before.file != path:
             withdraw(book)  # nobody would take it away any more
         if not lying.is_file() or digest(lying) != known:
             put_whole(lying, policy.read_bytes())
@@ -108,9 +123,14 @@ def try_out(settings: Settings, book: Book, percent: float, policy: Path) -> str
 
 
 def refuse_what_was_taken_back(book: Book) -> None:
-    """Raise GivenError where the cycle was rolled back."""
+    """Raise TakenBackError where the cycle was rolled back, or is being so."""
+    if book.read(ROLLBACK) is not None:
+        raise TakenBackError(f"the cycle {book.folder.name} was rolled back: begin another one with --name")
     if book.taken_back():
-        raise GivenError(f"the cycle {book.folder.name} was rolled back: begin another one with --name")
+        raise TakenBackError(
+            f"the cycle {book.folder.name} was rolled back, which the extender has not confirmed yet: repeat rollback "
+            "until it has, and begin another cycle with --name"
+        )
 
 
 def withdraw(book: Book) -> bool:
@@ -118,25 +138,48 @@ def withdraw(book: Book) -> bool:
 
     A candidate file that names another policy is somebody else's by now, and stays.
     """
-    note = book.begun(NOTE)
-    if note is None:
-        return False
-    file, policy = Path(note["file"]), Path(note["policy"])
-    tried = _names(file, policy)
-    if tried:
-        file.unlink(missing_ok=True)
-    policy.unlink(missing_ok=True)
-    book.forget(NOTE)
+    put, tried = _put(book), is_tried(book)
+    if put is not None:
+        if tried:
+            put.file.unlink(missing_ok=True)
+        put.policy.unlink(missing_ok=True)
+        book.forget(NOTE)
     return tried
 
 
-def _names(file: Path, policy: Path) -> bool:
-    """Whether a candidate file names a policy beside it."""
+def is_tried(book: Book) -> bool:
+    """Whether the candidate file names what this cycle has put beside it."""
+    put = _put(book)
+    if put is None:
+        return False
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(put.file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return False
-    return isinstance(content, dict) and content.get("policy") == policy.name
+    return isinstance(content, dict) and content.get("policy") == put.policy.name
+
+
+def tried_as(book: Book) -> str:
+    """The name of the file with which the extender tries this cycle's candidate, if it does; empty without one."""
+    if (put := _put(book)) is not None:
+        return put.policy.name
+    candidate = book.folder / CANDIDATE
+    return lying_name(digest(candidate)) if candidate.is_file() else ""
+
+
+class _Put(NamedTuple):
+    """What this cycle has put where the extender looks: the candidate file, and the policy that it names."""
+
+    file: Path
+    policy: Path
+
+
+def _put(book: Book) -> _Put | None:
+    note = book.begun(NOTE, TORN_NOTE)
+    try:
+        return None if note is None else _Put(Path(note["file"]), Path(note["policy"]))
+    except (KeyError, TypeError) as error:
+        raise GivenError(f"{book.folder}/{NOTE}.begun.json lacks {error}: {TORN_NOTE}") from error
 
 
 def lying_name(known: str) -> str:

@@ -5,8 +5,7 @@ begins with `train.` goes to `training.run` as it is (`train.training.total_time
 value, takes a key away again.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +13,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from training.arguments import ArgumentError, checked, nested, settings_of
-from training.cycle.records import GivenError, write_json
+from training.cycle.records import GivenError, read_json, write_json
 from training.workloads.recorded import ASSUMED_SECONDS
 
 FILE = "settings.json"
+UNREADABLE = "remove the file, and give the cycle's settings again"
 TRAIN_PREFIX = "train."
 TAKEN_AWAY = f"a key that the cycle keeps is taken away by {TRAIN_PREFIX}KEY= without a value"
 EXPERIMENT = "cycle"
@@ -139,7 +139,7 @@ class Settings:
 
 
 def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]) -> Settings:
-    """The settings of a cycle: what its folder has, under what is given now; kept there.
+    """The settings of a cycle: what its folder has, under what is given now; `keep` keeps them there.
 
     Args:
         folder: of the cycle; need not be there.
@@ -148,9 +148,9 @@ def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]
 
     Raises:
         ArgumentError: a key does not exist or a value is impossible.
+        GivenError: what the folder has is not readable.
     """
-    path = folder / FILE
-    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    before = _kept(folder) or {}
     own = nested([(key, value) for key, value in given if not key.startswith(TRAIN_PREFIX)])
     overrides = {text.partition("=")[0]: text for text in before.get("train", [])}
     for text in texts:
@@ -164,13 +164,28 @@ def resolve(folder: Path, given: Sequence[tuple[str, Any]], texts: Sequence[str]
     merged = _merged(before, own) | {"train": list(overrides.values())}
     if any(text.startswith(TRAIN_PREFIX) and text.partition("=")[2] for text in texts):
         _check_training(merged["train"])
-    settings = checked(
-        Settings, merged, {key.partition(".")[0]: key.partition(".")[0] for key in [*settings_of(Settings), *merged]}
-    )
-    if asdict(settings) != before:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(settings))
-    return settings
+    return _checked(merged)
+
+
+def keep(folder: Path, settings: Settings) -> None:
+    """Keep what a command was given for those that come: once it is not refused any more."""
+    if asdict(settings) != _kept(folder):
+        write_json(folder / FILE, asdict(settings))
+
+
+def _kept(folder: Path) -> dict[str, Any] | None:
+    content = read_json(folder / FILE, UNREADABLE)
+    if content is not None:
+        try:
+            _checked(content)
+        except ArgumentError as error:
+            raise GivenError(f"{folder / FILE}: {error}\n{UNREADABLE}") from error
+    return content
+
+
+def _checked(values: Mapping[str, Any]) -> Settings:
+    sections = {key.partition(".")[0] for key in [*settings_of(Settings), *values]}
+    return checked(Settings, values, {section: section for section in sections})
 
 
 def named(value: str | None, key: str, what: str) -> Path:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.cycle import activation
 from training.cycle.contents import (
     ACTIVATE,
     CANARY,
@@ -26,7 +25,6 @@ from training.cycle.contents import (
     WORKLOAD,
 )
 from training.cycle.records import ROLLBACK, Book, Record, changed, digest
-from training.cycle.serving import Say
 from training.cycle.settings import Settings
 
 
@@ -102,30 +100,27 @@ def _is_copied(step: Step, name: str, book: Book, given: Mapping[str, Any]) -> b
     return not named.is_file() or digest(named) in {digest(copy) for copy in copies if copy.is_file()}
 
 
-def take_back(book: Book, settings: Settings, say: Say, *, force: bool) -> Record:
-    """Roll back, whatever the cycle is at; raises GivenError and CycleError."""
-    book.set_aside_record(ROLLBACK)
-    found = activation.rollback(book, settings, say, force=force)
-    return book.close(ROLLBACK, {}, found)
-
-
-def rows(book: Book, settings: Settings) -> Sequence[dict[str, Any]]:
+def rows(book: Book, settings: Settings) -> list[dict[str, Any]]:
     """How it stands with each step, and with a rollback if there was one."""
-    busy = book.busy()
+    left = "at work" if book.busy() else "rolled back" if book.taken_back() else "interrupted"
     found = []
     for step in STEPS:
         record, note = book.read(step.name), book.begun(step.name)
         if note is not None:
-            state = "at work" if busy else "interrupted"
-            found.append({"step": step.name, "state": state, "since": note["began"], "said": step.does, "changed": []})
+            found.append(_row(step.name, left, note.get("began"), step.does))
         elif record is None:
-            found.append({"step": step.name, "state": "to do", "since": None, "said": step.does, "changed": []})
+            found.append(_row(step.name, "to do", None, step.does))
         else:
             reasons = stale(step, record, book, settings)
             state = "stale" if reasons else record.verdict.value
-            found.append(
-                {"step": step.name, "state": state, "since": record.ended, "said": record.said, "changed": reasons}
-            )
+            found.append(_row(step.name, state, record.ended, record.said, reasons))
     if (back := book.read(ROLLBACK)) is not None:
-        found.append({"step": ROLLBACK, "state": "done", "since": back.ended, "said": back.said, "changed": []})
+        found.append(_row(ROLLBACK, "done", back.ended, back.said))
+    elif (note := book.begun(ROLLBACK)) is not None:
+        said = "not confirmed by the extender: repeat rollback until it is"
+        found.append(_row(ROLLBACK, "unconfirmed", note.get("began"), said))
     return found
+
+
+def _row(step: str, state: str, since: float | None, said: str, reasons: Sequence[str] = ()) -> dict[str, Any]:
+    return {"step": step, "state": state, "since": since, "said": said, "changed": list(reasons)}

@@ -24,6 +24,7 @@ AFRESH_SECONDS = 100.0  # a lease that nobody renews holds for one minute
 PAUSE_SECONDS = 5.0
 ENDING_SECONDS = 240.0  # to remove what was made
 REFUSED = 2
+STDERR = 2  # as a file descriptor
 SCHEDULER = "stowage"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -72,7 +73,7 @@ def replay_whole(replay: str, folder: Path, say: Say) -> None:
     """
     until = time.monotonic() + AFRESH_SECONDS
     while True:
-        with _running(words_of(replay, folder), None) as process:
+        with _running(words_of(replay, folder)) as process:
             code = process.wait()
         if code == 0:
             return
@@ -135,15 +136,15 @@ class _Coming:
 
 
 @contextmanager
-def _running(words: list[str], output: int | None) -> "Iterator[subprocess.Popen[bytes]]":
-    process = _start(words, output)
+def _running(words: list[str]) -> "Iterator[subprocess.Popen[bytes]]":
+    process = _start(words, STDERR)  # stdout is for what the cycle itself says, a JSON document perhaps
     try:
         yield process
     finally:
         _end(process)
 
 
-def _start(words: list[str], output: int | None) -> "subprocess.Popen[bytes]":
+def _start(words: list[str], output: int) -> "subprocess.Popen[bytes]":
     parent = os.getpid()
 
     def end_with_parent() -> None:

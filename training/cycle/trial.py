@@ -24,7 +24,16 @@ from extender.telemetry.decision_records import BoundRecord, DecisionRecord
 from training.cycle.contents import CANARY, CANDIDATE, SHADOW
 from training.cycle.decision_lines import Follower, written
 from training.cycle.records import Book, CycleError, Found, GivenError, Verdict
-from training.cycle.serving import Extender, Say, candidate_file, is_named, lying_name, try_out, withdraw
+from training.cycle.serving import (
+    Extender,
+    Say,
+    candidate_file,
+    is_named,
+    lying_name,
+    refuse_what_was_taken_back,
+    try_out,
+    withdraw,
+)
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings, named
 from training.cycle.traffic import pods_coming
 from training.progress import track
@@ -115,7 +124,7 @@ class Course:
 
 
 def shadow(book: Book, settings: Settings, console: Console, say: Say) -> Found:
-    """Do the step shadow; raises GivenError and CycleError."""
+    """Do the step shadow; raises GivenError, also where the cycle is rolled back meanwhile, and CycleError."""
     wanted = settings.shadow
 
     def enough(course: Course) -> bool:
@@ -128,7 +137,7 @@ def shadow(book: Book, settings: Settings, console: Console, say: Say) -> Found:
 
 
 def canary(book: Book, settings: Settings, console: Console, say: Say) -> Found:
-    """Do the step canary; raises GivenError and CycleError."""
+    """Do the step canary; raises GivenError, also where the cycle is rolled back meanwhile, and CycleError."""
     wanted = settings.canary
     reached: list[float] = []
 
@@ -147,8 +156,22 @@ def canary(book: Book, settings: Settings, console: Console, say: Say) -> Found:
     return _conclude(book, figures, reasons, in_time, said)
 
 
+def outlook(settings: Settings) -> None:
+    """Refuse what neither step could be done with, whatever comes of the steps before; nothing is touched.
+
+    Raises:
+        GivenError: a setting is missing, or the folder that it names.
+        CycleError: the extender does not answer, or knows of no candidates.
+    """
+    named(settings.decision_log, "decision_log", "the extender's decision log")
+    extender = Extender(settings)
+    candidate_file(settings)
+    if "candidate" not in extender.policy():
+        raise CycleError("the extender knows of no candidates: it was made before there were any; install a newer one")
+
+
 def check(book: Book, settings: Settings) -> None:
-    """Refuse what neither step could be done with; nothing is touched.
+    """Refuse what neither step could be done with now; nothing is touched.
 
     Raises:
         GivenError: a setting is missing, or a file that it names.
@@ -163,9 +186,7 @@ def check(book: Book, settings: Settings) -> None:
     policy = book.folder / CANDIDATE
     if not policy.is_file():
         raise GivenError(f"{policy}: there is no candidate: do the step train first")
-    extender = Extender(settings)
-    candidate_file(settings)
-    extender.policy()
+    outlook(settings)
 
 
 def refused_by_extender(seen: dict[str, Any], failures: int) -> list[str]:
@@ -222,6 +243,9 @@ def _watch(
 
     Returns:
         what happened, what the extender says of it, and whether there were pods enough in time.
+
+    Raises:
+        TakenBackError: the cycle was rolled back meanwhile.
     """
     log = named(settings.decision_log, "decision_log", "the extender's decision log")
     extender = Extender(settings)
@@ -229,7 +253,9 @@ def _watch(
     known = try_out(settings, book, percent, book.folder / CANDIDATE)
     note = book.note(stage, candidate=known)
     what = f"to take the candidate into {stage} (is it told of {settings.candidate_file} by --candidate?)"
-    said = extender.until(lambda answer: _arrived(answer, known, percent), what)
+    said = extender.until(
+        lambda answer: _arrived(answer, known, percent), what, unless=lambda: refuse_what_was_taken_back(book)
+    )
     if "since" not in note:
         note = book.note(stage, since=time.time())
         say(f"{stage}: {said['candidate']['name']} is in {stage}")
@@ -251,6 +277,7 @@ def _watch(
             look_after()
             time.sleep(LOOK_SECONDS)
             seen = _ask(extender, seen, known)
+            refuse_what_was_taken_back(book)  # then it is no verdict on the candidate that it is gone
     return course, seen, False
 
 
@@ -259,8 +286,6 @@ def _arrived(answer: dict[str, Any], candidate: str, percent: float) -> bool:
 
     What it says of another candidate, before it has looked at the file again, counts for nothing.
     """
-    if "candidate" not in answer:
-        raise CycleError("the extender knows of no candidates: it was made before there were any; install a newer one")
     tried = answer["candidate"]
     if tried is None:
         return False

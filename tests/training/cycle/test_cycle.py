@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from extender.policies.bundled import policy_path
+from tests.extender.objects import cluster_list, node
+from tests.extender.server.process import serve
 from tests.training.cycle import recordings
 from tests.training.cycle.recordings import SHIFTED, Recording
 from tests.training.warm_start import WarmStart
@@ -80,15 +82,25 @@ def kill_in(step: str, arguments: list[str], folder: Path, warm: WarmStart) -> N
 def test_a_cycle_that_is_killed_in_every_step_goes_on_where_it_was(
     warm: WarmStart, usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["run", "--folder", str(tmp_path), *files(usual), f"policy_file={policy(tmp_path)}", *SMALL]
+    watched = tmp_path / "candidate.json"
+    flags = "--candidate", str(watched), "--policy-poll", "0.1"
+    with serve(cluster_list(node("n0")), tmp_path, *flags, policy=str(policy(tmp_path))) as extender:
+        where = f"policy_file={tmp_path / 'policy.onnx'}", f"candidate_file={watched}"
+        arguments = ["run", "--folder", str(tmp_path), *files(usual), *where, *SMALL]
+        arguments += [f"extender=http://{extender.http_address}", "shadow.limit_seconds=0.1"]
+        goes_on_where_it_was(arguments, warm, tmp_path, capsys)
+
+
+def goes_on_where_it_was(
+    arguments: list[str], warm: WarmStart, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number, step in enumerate(OFFLINE):
         kill_in(step, arguments, tmp_path, warm)
         found = states(tmp_path, capsys)
         assert found[step]["state"] == "interrupted"
         assert [found[name]["state"] for name in OFFLINE[:number]] == ["done"] * number
 
-    assert main(arguments) == 2  # the next step wants an extender
-    assert "extender is not set" in capsys.readouterr().err
+    assert main(arguments) == 4  # no pods come here
     found = states(tmp_path, capsys)
     assert [found[name]["state"] for name in OFFLINE] == ["done"] * len(OFFLINE)
     gate = json.loads((tmp_path / "cycle" / "gate.json").read_text())
@@ -144,6 +156,9 @@ def test_files_that_lie_elsewhere_by_now_are_the_same_and_others_are_not(
     (tmp_path / "other.onnx").write_bytes(policy_path("bundled:packing").read_bytes())
     assert main(["fit", *folder, f"nodes={tmp_path / 'nodes.csv'}", f"policy_file={tmp_path / 'other.onnx'}"]) == 2
     assert "nodes, policy_file changed since the step record" in capsys.readouterr().err
+    assert states(tmp_path, capsys)["record"]["state"] == "done"  # what is refused is not kept
+
+    (mounted / "policy.onnx").write_bytes(policy_path("bundled:packing").read_bytes())
     assert states(tmp_path, capsys)["record"]["state"] == "stale"
 
 
@@ -202,9 +217,67 @@ def test_what_a_step_is_given_is_checked_before_anything_that_was_there_is_set_a
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
-    """Every file but the settings, which are kept as they were given."""
-    kept = {"settings.json", "lock"}
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in kept}
+    """Every file but the lock."""
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_run_asks_for_what_the_later_steps_need_before_the_first(
+    usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run", "--folder", str(tmp_path), *files(usual), f"policy_file={policy(tmp_path)}"]
+    nobody, watched = "extender=http://127.0.0.1:9", f"candidate_file={tmp_path / 'candidate.json'}"
+    for missing, code, complaint in (
+        ([], 2, "extender is not set"),
+        ([nobody], 2, "candidate_file is not set"),
+        ([nobody, f"candidate_file={tmp_path}/typo/candidate.json"], 2, "there is no folder"),
+        ([nobody, watched], 1, "127.0.0.1:9 does not answer"),
+        ([nobody, watched, "extender_ca=/typo"], 2, "extender_ca=/typo: [Errno 2]"),
+        ([nobody, watched, f"extender_ca={usual.nodes}"], 2, f"extender_ca={usual.nodes}: [X509"),
+    ):
+        assert main([*run, *missing]) == code
+        assert complaint in (said := capsys.readouterr().err)
+        assert said.count("\n") == 1
+        assert content_of(tmp_path / "cycle") == {}  # the settings neither
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "command"),
+    [
+        ("settings.json", b'{"gate": {', "status"),
+        ("settings.json", b"\xff", "run"),
+        ("settings.json", b"[]", "rollback"),
+        ("settings.json", b'{"no_such_key": 1}', "status"),
+        ("record.begun.json", b"", "record"),
+        ("fit.begun.json", b"null", "status"),
+        ("candidate.begun.json", b"{", "rollback"),
+        ("candidate.begun.json", b"{}", "rollback"),
+        ("rollback.begun.json", b"{", "rollback"),
+        ("rollback.begun.json", b"{", "status"),
+        ("activated.json", b"{", "rollback"),
+        ("activated.json", b'{"earlier": null}', "rollback"),
+    ],
+)
+def test_a_torn_file_of_the_cycle_is_named_with_what_helps(
+    name: str, content: bytes, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cycle").mkdir()
+    (tmp_path / "cycle" / name).write_bytes(content)
+    assert main([command, "--folder", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path / "cycle") in said
+    assert name in said
+    assert "remove" in said
+    assert set(content_of(tmp_path / "cycle")) <= {name, "steering.lock"}
+
+
+def test_on_stdout_is_one_json_document_and_nothing_else(
+    usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = ["record", "--folder", str(tmp_path), "--json", *files(usual), f"policy_file={policy(tmp_path)}"]
+    assert main([*record, "replay=--help"]) == 2  # refused, and argparse prints it
+    assert capsys.readouterr().out == ""
+    assert main(record) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == "record"
 
 
 def test_too_few_pods_are_refused(usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

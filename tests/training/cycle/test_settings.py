@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from training.arguments import ArgumentError, parse_setting
-from training.cycle.settings import Settings, resolve
+from training.cycle.settings import Settings, keep, resolve
 
 
 def given(folder: Path, *texts: str) -> Settings:
-    return resolve(folder, [parse_setting(text) for text in texts], texts)
+    settings = resolve(folder, [parse_setting(text) for text in texts], texts)
+    keep(folder, settings)
+    return settings
 
 
 def test_settings_are_given_once_and_changed_later(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,9 @@ from tests.extender.server.process import ExtenderProcess, exchange, serve
 from tests.training.workloads.test_recorded import MIDNIGHT, record
 from training.cycle import activation, execution, steps, trial
 from training.cycle.contents import ACTIVATE, CANARY, CANDIDATE, INCUMBENT, SHADOW
-from training.cycle.records import Book, CycleError, Found, GivenError, Verdict, digest, write_json
-from training.cycle.serving import Extender
+from training.cycle.records import Book, CycleError, Found, GivenError, TakenBackError, Verdict, digest, write_json
+from training.cycle.rollback import take_back
+from training.cycle.serving import Extender, try_out
 from training.cycle.settings import CanarySettings, Settings, ShadowSettings
 from training.cycle.trial import Course, compare_waits, longer_waits
 
@@ -114,25 +116,52 @@ def test_a_candidate_goes_from_shadow_over_canary_into_service_and_back(trying: 
     assert list(target.parent.glob("candidate-*.onnx")) == []
 
     book.close(ACTIVATE, {}, active)
-    back = activation.rollback(book, settings, silent)
+    back = take_back(book, settings, silent, force=False)
     assert target.read_bytes() == INCUMBENT_POLICY
-    assert "the policy before is back" in back.said
-    assert activation.rollback(book, settings, silent).said == "there was nothing to take back"
+    assert (back.said, back.made) == ("the policy before is back", {"policy": digest(target)})
+    assert back.figures == {"file": str(target), "replaced": digest(book.folder / CANDIDATE)}
+    assert take_back(book, settings, silent, force=False) == back  # once is enough
 
 
-def test_a_rollback_in_the_middle_of_a_canary_withdraws_the_candidate(trying: tuple[Book, Settings]) -> None:
+@pytest.mark.parametrize("step", [SHADOW, CANARY])
+def test_a_rollback_in_the_middle_of_a_trial_withdraws_the_candidate_and_leaves_no_verdict_on_it(
+    step: str, trying: tuple[Book, Settings]
+) -> None:
     book, settings = trying
-    never = replace(settings, canary=CanarySettings(percent=50.0, pods=10_000, limit_seconds=300.0))
-    ended: list[object] = []
-    running = threading.Thread(target=lambda: ended.append(trial.canary(book, never, QUIET, silent)))
-    running.start()
-    while "since" not in (book.begun(CANARY) or {}):
-        time.sleep(0.05)
-    assert "the candidate is withdrawn" in activation.rollback(book, settings, silent).said
-    assert Extender(settings).policy()["candidate"] is None  # it was waited for
-    running.join(300)
-    assert ended[0].verdict is Verdict.REFUSED
+    never = replace(settings, shadow=ShadowSettings(pods=10_000), canary=CanarySettings(percent=50.0, pods=10_000))
+    come_to(step, book, never)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(execution.do, step, book, never, QUIET, silent)
+        while "since" not in (book.begun(step) or {}):
+            assert not running.done(), running.result()
+            time.sleep(0.05)
+        assert take_back(book, settings, silent, force=False).said == "the candidate is withdrawn"
+        assert Extender(settings).policy()["candidate"] is None  # it was waited for
+        with pytest.raises(TakenBackError, match=f"{step} has ended without a verdict: .* was rolled back"):
+            running.result(300)
+    assert book.read(step) is None
+    assert {row["step"]: row["state"] for row in steps.rows(book, never)}[step] == "rolled back"
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
+
+
+def test_a_rollback_while_the_extender_is_waited_for_ends_the_waiting(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    elsewhere = Path(settings.policy_file).with_name("elsewhere.onnx")  # the extender does not look at it
+    put_whole(elsewhere, INCUMBENT_POLICY)
+    away = replace(settings, policy_file=str(elsewhere), candidate_file=f"{settings.candidate_file}.not")
+    for step, begun in ((SHADOW, "candidate"), (ACTIVATE, ACTIVATE)):
+        come_to(step, book, away)
+        with ThreadPoolExecutor() as pool:
+            running = pool.submit(execution.do, step, book, away, QUIET, silent)
+            while not book.has(begun) or (step == ACTIVATE and elsewhere.read_bytes() != CANDIDATE_POLICY):
+                assert not running.done(), running.result()
+                time.sleep(0.05)
+            take_back(book, replace(away, extender=None), silent, force=False)
+            with pytest.raises(TakenBackError, match=f"{step} has ended without a verdict"):
+                running.result(60)  # no matter that patience_seconds are many
+        assert elsewhere.read_bytes() == INCUMBENT_POLICY
+        assert book.read(step) is None
+        (book.folder / "rollback.json").unlink()
 
 
 def test_too_few_pods_are_no_verdict_and_the_candidate_is_withdrawn(trying: tuple[Book, Settings]) -> None:
@@ -167,9 +196,51 @@ def test_a_policy_file_that_somebody_has_replaced_is_not_overwritten(trying: tup
     book.close(ACTIVATE, {}, active)
     put_whole(target, policy_path("bundled:packing").read_bytes() + b"\x00")
     with pytest.raises(GivenError, match="--force"):
-        activation.rollback(book, settings, silent)
-    assert "the policy before is back" in activation.rollback(book, settings, silent, force=True).said
+        take_back(book, settings, silent, force=False)
+    assert not book.taken_back()
+    assert "the policy before is back" in take_back(book, settings, silent, force=True).said
     assert digest(target) == digest(book.folder / INCUMBENT)
+
+
+def test_a_rollback_that_is_not_confirmed_shows_so_and_is_finished_by_another(trying: tuple[Book, Settings]) -> None:
+    book, settings = trying
+    come_to(ACTIVATE, book, settings)
+    assert execution.do(ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
+    try_out(settings, book, 0.0, book.folder / CANDIDATE)
+    away = replace(settings, extender="http://127.0.0.1:9", patience_seconds=0.1)
+    for _ in range(2):
+        with pytest.raises(CycleError, match="the extender has not confirmed it; repeat rollback"):
+            take_back(book, away, silent, force=False)
+        assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
+        assert steps.rows(book, away)[-1] | {"since": None} == {
+            "step": "rollback", "state": "unconfirmed", "since": None, "changed": [],
+            "said": "not confirmed by the extender: repeat rollback until it is",
+        }  # fmt: skip
+        with pytest.raises(TakenBackError, match="has not confirmed yet"):
+            execution.run(book, away, QUIET, silent)
+
+    back = take_back(book, settings, silent, force=False)
+    assert back.said == "the candidate is withdrawn and the policy before is back"
+    assert back.made == {"policy": digest(book.folder / INCUMBENT)}
+    assert back.figures["replaced"] == digest(book.folder / CANDIDATE)
+    assert [row["state"] for row in steps.rows(book, settings) if row["step"] == "rollback"] == ["done"]
+
+
+def test_a_rollback_whose_policy_before_is_gone_is_refused_before_anything_is_taken_back(
+    trying: tuple[Book, Settings],
+) -> None:
+    book, settings = trying
+    come_to(ACTIVATE, book, settings)
+    assert execution.do(ACTIVATE, book, settings, QUIET, silent).verdict is Verdict.DONE
+    [kept] = book.folder.glob("before-*.onnx")
+    for spoil, complaint in ((lambda: put_whole(kept, b"torn"), "does not hold"), (kept.unlink, "is not there")):
+        spoil()
+        with pytest.raises(GivenError, match=rf"before-\w+\.onnx {complaint}.*nothing was taken back"):
+            take_back(book, settings, silent, force=True)
+        assert not book.taken_back()
+        assert Path(settings.policy_file).read_bytes() == CANDIDATE_POLICY
+    put_whole(kept, INCUMBENT_POLICY)
+    assert take_back(book, settings, silent, force=False).said == "the policy before is back"
 
 
 def test_the_refusal_of_another_candidate_is_not_held_against_this_one(trying: tuple[Book, Settings]) -> None:
@@ -199,7 +270,7 @@ def test_what_the_extender_does_not_take_into_service_in_time_is_not_left_in_its
     put_whole(book.folder / CANDIDATE, b"no policy")
     assert activation.activate(book, settings, silent).verdict is Verdict.REFUSED
     assert Path(settings.policy_file).read_bytes() == CANDIDATE_POLICY
-    assert "the policy before is back" in activation.rollback(book, settings, silent).said
+    assert "the policy before is back" in take_back(book, settings, silent, force=False).said
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY  # as it was before the cycle's first
 
 
@@ -213,7 +284,7 @@ def test_a_rollback_takes_back_what_was_activated_before_an_earlier_step_was_rep
         execution.do("gate", book, settings, QUIET, silent)
     assert book.read(ACTIVATE) is None
     put_whole(book.folder / CANDIDATE, b"of another training")
-    assert "the policy before is back" in steps.take_back(book, settings, silent, force=False).said
+    assert "the policy before is back" in take_back(book, settings, silent, force=False).said
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
 
 
@@ -227,7 +298,7 @@ def test_a_forced_rollback_after_an_activation_that_was_refused_puts_the_policy_
     for _ in range(2):
         with pytest.raises(GivenError, match="somebody has replaced it since"):
             execution.do(ACTIVATE, book, settings, QUIET, silent)
-    assert "the policy before is back" in steps.take_back(book, settings, silent, force=True).said
+    assert "the policy before is back" in take_back(book, settings, silent, force=True).said
     assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
 
 
@@ -249,7 +320,7 @@ def test_an_activation_that_is_killed_before_any_of_its_writes_is_taken_back(
         with pytest.raises(KeyboardInterrupt):
             execution.do(ACTIVATE, book, settings, QUIET, silent)
         monkeypatch.undo()
-        assert steps.take_back(book, settings, silent, force=False).verdict is Verdict.DONE
+        assert take_back(book, settings, silent, force=False).verdict is Verdict.DONE
         assert Path(settings.policy_file).read_bytes() == INCUMBENT_POLICY
         (book.folder / "rollback.json").unlink()
 
