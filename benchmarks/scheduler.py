@@ -28,6 +28,7 @@ from rich.console import Console
 
 from benchmarks.results import Result, publish
 from benchmarks.serving.clients import compile_c
+from extender.closed_pipe import quiet_on_closed_pipe
 from tests.cluster.api import NODES, PODS, Api, Document, load_documents
 from tests.cluster.control_plane import ControlPlane, run_control_plane
 from tests.cluster.kwok import make_node, node_shapes
@@ -314,6 +315,7 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Measure, print the table and write the file."""
     arguments = argument_parser().parse_args()

@@ -28,6 +28,7 @@ from rich.console import Console
 from benchmarks.processes import PROCESSES, RULE, speed_ups
 from benchmarks.results import FOLDER, Result, publish
 from benchmarks.whole_array import play_fgd
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.features import feature_names, placement_features
 from extender.fragmentation import fragmentation_tables
 from extender.placement import Candidates, NodeArrays, PodRequest
@@ -286,6 +287,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return argument_parser().parse_args(arguments)
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Entry of `python -m benchmarks.simulator`."""
     arguments = parse_arguments()

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from extender import wire
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.completion import bash_script, of_parser
 from extender.policies.base import PolicyError
 from extender.policies.bundled import policy_path
@@ -79,6 +80,7 @@ examples:
 """
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 if it could not be run as it was given."""
     parser = command_parser()

@@ -10,11 +10,14 @@ import http.client
 import sys
 import urllib.parse
 
+from extender.closed_pipe import quiet_on_closed_pipe
+
 TIMEOUT_SECONDS = 4.0
 OK, NOT_OK, USAGE_ERROR = 0, 1, 2
 EXIT_STATUS = "\nExit codes: 0 it answered 200; 1 another status, or no answer; 2 the URL was refused.\n"
 
 
+@quiet_on_closed_pipe
 def main(arguments: list[str]) -> int:
     """Ask once; the answer, or why there is none, goes to stdout, where the kubelet takes it from for its event."""
     if arguments in (["-h"], ["--help"]):

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from extender.__main__ import PROGRAM, command_parser
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.completion import Completion, bash_script, of_parser, words_of
 from training import compare, evaluate
 from training.arguments import settings_of
@@ -68,6 +69,7 @@ def completions() -> Iterator[Completion]:
     yield Completion("-m", (*parsers, "training.run", "training.compare"))
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of `python -m training.completion`."""
     argument_parser().parse_args(arguments)

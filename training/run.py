@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.base import PolicyError
 from training import checkpoint
 from training.ask import AskError
@@ -37,7 +38,7 @@ RUNS = Path("runs")
 PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 SWEEPS = {"-m", "--multirun"}
 LEFT_TO_HYDRA = {"--cfg", "-c", "--info", "-i", "--hydra-help"}
-console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+console = Console(width=None if sys.stdout and sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def run_folder(config: Config) -> Path:
@@ -75,6 +76,7 @@ def start(arguments: list[str]) -> None:
         carry_out(config, run_folder(config), console)
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Entry of `python -m training.run`."""
     register()

@@ -25,6 +25,7 @@ from rich.console import Console
 from benchmarks.results import FOLDER, Result, publish
 from benchmarks.serving.clients import Seconds, ask_http, ask_rpc, compile_c, score_requests
 from benchmarks.serving.requests import NODES, cluster, node_name, questions, write_requests
+from extender.closed_pipe import quiet_on_closed_pipe
 
 PERCENTILES = (50, 99)
 START_SECONDS = 120.0
@@ -182,6 +183,7 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Measure, print, and write the results."""
     given = argument_parser().parse_args()

@@ -30,6 +30,7 @@ from benchmarks.scheduler import do_for_all
 from benchmarks.serving.requests import PENDING_SHAPES, SHAPE_SHARES, pod
 from benchmarks.soak.disturbances import CandidateTrials, Disturbance, NodeChurn, PodChurn, PolicySwaps, Restarts, total
 from benchmarks.soak.judgement import Sample, Soak, results_of, sample, shortcomings
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.bundled import policy_path
 from tests.cluster.control_plane import run_control_plane
 from tests.cluster.extender_process import ExtenderProcess, NodeView
@@ -269,6 +270,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return argument_parser().parse_args(arguments)
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Soak, print the table and write the file; exit status 1 if it did not hold."""
     given = parse(arguments)

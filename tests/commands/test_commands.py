@@ -4,6 +4,7 @@ A module that can be run and is not in `COMMANDS` fails here: it is either a com
 """
 
 import importlib
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from extender.closed_pipe import CLOSED_PIPE
 from extender.completion import bash_script
 from training import completion
 
@@ -93,6 +95,28 @@ def test_what_is_not_known_is_refused_with_2_and_named(
     error = capsys.readouterr().err
     assert error.strip()
     assert ESCAPE not in error
+
+
+@pytest.mark.parametrize("module", RUNNABLE)
+def test_a_reader_that_has_gone_ends_it_without_a_word(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed_pipe:
+        monkeypatch.setattr("sys.stdout", closed_pipe)
+        assert said(module, ["--help"], monkeypatch) == CLOSED_PIPE
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("module", RUNNABLE)
+def test_a_full_disk_is_said_in_one_line(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert said(module, ["--help"], monkeypatch) == 1
+    assert capsys.readouterr().err == "standard output cannot be written: No space left on device\n"
 
 
 def complete(script: Path, *words: str) -> list[str]:

@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import bootstrap
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.fragmentation import TypicalPods
 from extender.placement import CPU, GPU, WHOLE_DEVICE_MILLI
 from extender.policies.base import PolicyError
@@ -522,6 +523,7 @@ def mixes_of(text: str, folder: Path) -> list[str]:
     return list(dict.fromkeys(mixes))
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Entry of `python -m training.benchmarks.openb`."""
     arguments = parse_arguments()

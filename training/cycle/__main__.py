@@ -29,6 +29,7 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.base import PolicyError
 from training.arguments import ArgumentError, listed, parse_setting
 from training.cycle import steps
@@ -133,6 +134,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of `python -m training.cycle`; returns the exit code."""
     options = argument_parser().parse_intermixed_args(arguments)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from training.kind.cluster import Cluster, ClusterExistsError, build_image
 from training.kind.commands import ROOT, CommandError, complain, step
 from training.kind.engines import ENGINES, CannotRunError, find_engine, find_programs
@@ -105,6 +106,7 @@ def try_out(options: argparse.Namespace, engine: str) -> None:
                 cluster.delete()
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns its exit code."""
     options = read_arguments(arguments)

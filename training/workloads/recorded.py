@@ -32,6 +32,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.telemetry.decision_log import rotated
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, PodRecord, Record
@@ -219,6 +220,7 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Say what a recorded workload holds, as JSON; exit status 2: it cannot be read."""
     parser = argument_parser()
