@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import http.client
 import json
 import logging
 import os
@@ -166,10 +167,7 @@ def _explain(given: argparse.Namespace) -> int:
             body = answer.read()
     except urllib.error.HTTPError as error:
         raise ExplainError(f"{given.url}: {error.read().decode('utf-8', 'replace')}") from error
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # also of a certificate that cannot be read
+    except (OSError, ValueError, OverflowError, http.client.HTTPException) as error:  # also of a certificate, of a port
         raise ExplainError(f"{given.url} cannot be asked: {error}; give --url of a running extender") from error
     sys.stdout.write(body.decode() + "\n" if given.json else as_text(json.loads(body)))
     return 0
