@@ -36,6 +36,7 @@ from tests.cluster.processes import Process, free_port, wait_for
 from tests.cluster.scheduler import Scheduler, run_scheduler
 from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
 from tests.cluster.workload import make_pod
+from training.arguments import parse_count
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = ROOT / "manifests" / "kube-scheduler" / "configuration.yaml"
@@ -306,11 +307,11 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--nodes", type=int, default=5000, help="of the cluster (default: %(default)s)")
-    parser.add_argument("--pods", type=int, default=5000, help="of a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="whose median counts (default: %(default)s)")
+    parser.add_argument("--nodes", type=parse_count, default=5000, help="of the cluster (default: %(default)s)")
+    parser.add_argument("--pods", type=parse_count, default=5000, help="of a round (default: %(default)s)")
+    parser.add_argument("--rounds", type=parse_count, default=5, help="whose median counts (default: %(default)s)")
     parser.add_argument("--percentage", type=int, default=0, help="percentageOfNodesToScore; 0 is the default sample")
-    parser.add_argument("--pods-per-node", type=int, default=10, help="for the last measurement")
+    parser.add_argument("--pods-per-node", type=parse_count, default=10, help="for the last measurement")
     parser.add_argument("--policy", default="bundled:latency", help="what is served (default: %(default)s)")
     return parser
 

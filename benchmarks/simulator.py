@@ -34,6 +34,7 @@ from extender.fragmentation import fragmentation_tables
 from extender.placement import Candidates, NodeArrays, PodRequest
 from extender.policies.base import ScoreArray
 from extender.policies.onnx import OnnxPolicy
+from training.arguments import parse_count
 from training.benchmarks.openb import Mix, read_mix
 from training.export import export_policy
 from training.networks import NetworkArguments, ScoreNetwork
@@ -271,7 +272,10 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--traces", help="folder with the openb files; else STOWAGE_TRACES, else ../shared/traces")
     parser.add_argument(
-        "--repeats", type=int, default=REPEATS, help="episodes of openb of which the median counts (%(default)s)"
+        "--repeats",
+        type=parse_count,
+        default=REPEATS,
+        help="episodes of openb of which the median counts (%(default)s)",
     )
     parser.add_argument(
         "--no-whole-array",

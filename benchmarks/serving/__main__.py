@@ -26,6 +26,7 @@ from benchmarks.results import FOLDER, Result, publish
 from benchmarks.serving.clients import Seconds, ask_http, ask_rpc, compile_c, score_requests
 from benchmarks.serving.requests import NODES, cluster, node_name, questions, write_requests
 from extender.closed_pipe import quiet_on_closed_pipe
+from training.arguments import parse_count, parse_positive
 
 PERCENTILES = (50, 99)
 START_SECONDS = 120.0
@@ -174,8 +175,12 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=5, help="how often all cases are gone through (default: 5)")
-    parser.add_argument("--scale", type=float, default=1.0, help="times as many requests as usual (default: 1)")
+    parser.add_argument(
+        "--rounds", type=parse_count, default=5, help="how often all cases are gone through (default: 5)"
+    )
+    parser.add_argument(
+        "--scale", type=parse_positive, default=1.0, help="times as many requests as usual (default: 1)"
+    )
     parser.add_argument(
         "--policy", default="bundled:latency", help="what is served (default: bundled:latency, as the chart has it)"
     )

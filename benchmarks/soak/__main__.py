@@ -38,6 +38,7 @@ from tests.cluster.kwok import make_node, node_shapes
 from tests.cluster.ledger import account, differences
 from tests.cluster.processes import free_port, wait_for
 from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
+from training.arguments import parse_count, parse_positive
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 SETTLE_SECONDS = 120.0
@@ -247,20 +248,25 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=float, default=30.0, help="how long (default: 30)")
-    parser.add_argument("--rate", type=float, default=300.0, help="requests a second (default: 300)")
+    parser.add_argument("--minutes", type=parse_positive, default=30.0, help="how long (default: 30)")
+    parser.add_argument("--rate", type=parse_positive, default=300.0, help="requests a second (default: 300)")
     parser.add_argument(
-        "--answer-seconds", type=float, default=1.0, help="limit of an answer; 1 is httpTimeout of the chart's extender"
+        "--answer-seconds",
+        type=parse_positive,
+        default=1.0,
+        help="limit of an answer; 1 is httpTimeout of the chart's extender",
     )
-    parser.add_argument("--nodes", type=int, default=1000, help="nodes (default: 1000)")
-    parser.add_argument("--candidates", type=int, default=420, help="asked about; kube-scheduler: 420 of 1,000")
-    parser.add_argument("--backlog", type=int, default=2000, help="pods asked about again and again (default: 2000)")
+    parser.add_argument("--nodes", type=parse_count, default=1000, help="nodes (default: 1000)")
+    parser.add_argument("--candidates", type=parse_count, default=420, help="asked about; kube-scheduler: 420 of 1,000")
+    parser.add_argument(
+        "--backlog", type=parse_count, default=2000, help="pods asked about again and again (default: 2000)"
+    )
     parser.add_argument("--pods", type=float, default=10.0, help="pods a second that come, are bound and leave")
     parser.add_argument("--node-changes", type=float, default=2.0, help="nodes a second that change or are replaced")
-    parser.add_argument("--swap-seconds", type=float, default=30.0, help="from one policy file to the next")
+    parser.add_argument("--swap-seconds", type=parse_positive, default=30.0, help="from one policy file to the next")
     parser.add_argument("--restarts", type=int, default=6, help="how often the API server is killed (default: 6)")
-    parser.add_argument("--down-seconds", type=float, default=5.0, help="how long it stays away (default: 5)")
-    parser.add_argument("--assume-ttl", type=float, default=30.0, help="the extender's setting (default: 30)")
+    parser.add_argument("--down-seconds", type=parse_positive, default=5.0, help="how long it stays away (default: 5)")
+    parser.add_argument("--assume-ttl", type=parse_positive, default=30.0, help="the extender's setting (default: 30)")
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder for the results")
     return parser
 

@@ -97,6 +97,24 @@ def test_what_is_not_known_is_refused_with_2_and_named(
     assert ESCAPE not in error
 
 
+@pytest.mark.parametrize(
+    ("module", "flag", "values"),
+    [
+        ("training.kind.__main__", "--pods", ("0", "-5", "1.5", "many")),
+        ("benchmarks.simulator", "--repeats", ("0", "-1")),
+        ("benchmarks.scheduler", "--rounds", ("0",)),
+        ("benchmarks.serving.__main__", "--scale", ("0", "nan", "inf", "-1")),
+        ("benchmarks.soak.__main__", "--minutes", ("0", "nan", "inf", "-1")),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_with_2_and_named(
+    module: str, flag: str, values: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in values:
+        assert said(module, [f"{flag}={value}"], monkeypatch) == 2
+        assert f"{flag}: '{value}': expected a" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("module", RUNNABLE)
 def test_a_reader_that_has_gone_ends_it_without_a_word(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

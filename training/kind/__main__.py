@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from extender.closed_pipe import quiet_on_closed_pipe
+from training.arguments import parse_count
 from training.kind.cluster import Cluster, ClusterExistsError, build_image
 from training.kind.commands import ROOT, CommandError, complain, step
 from training.kind.engines import ENGINES, CannotRunError, find_engine, find_programs
@@ -65,7 +66,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=ROOT / "manifests" / "kind.yaml",
         help="kind's configuration of the cluster (default: manifests/kind.yaml)",
     )
-    parser.add_argument("--pods", type=int, default=120, help="of a replay (default: %(default)s)")
+    parser.add_argument("--pods", type=parse_count, default=120, help="of a replay (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the cluster, and the last release in it")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "runs" / "kind", metavar="DIR", help="for results (default: runs/kind)"

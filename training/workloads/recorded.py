@@ -36,6 +36,7 @@ from extender.closed_pipe import quiet_on_closed_pipe
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.telemetry.decision_log import rotated
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, PodRecord, Record
+from training.arguments import parse_positive
 from training.workloads import csv_trace, kubectl
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
@@ -213,7 +214,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, help=f"holds {LOG_FILE} and the nodes, nodes.json or nodes.csv")
     parser.add_argument(
         "--assumed-seconds",
-        type=float,
+        type=parse_positive,
         default=ASSUMED_SECONDS,
         help="duration of a pod that announced none and has not ended (default: %(default)g)",
     )
