@@ -16,7 +16,7 @@ from training.checkpoint import FILE as CHECKPOINT_FILE
 from training.command_line import CONFIG_FILE, checked
 from training.config import Config, ConfigError, register
 from training.evaluation.report import write_whole
-from training.one_run import carry_out, population_of
+from training.one_run import carry_out
 
 RESULT_FILE, LOG_FILE = "result.json", "log.txt"
 LOG_WIDTH = 120
@@ -42,7 +42,6 @@ def finish(overrides: Sequence[str], folder: Path) -> Result:
 
     Raises:
         ConfigError: the settings are refused, or the folder holds a run of others.
-        TraceError: the workload is missing or unreadable.
     """
     register()
     config = checked(list(overrides))
@@ -54,11 +53,10 @@ def finish(overrides: Sequence[str], folder: Path) -> Result:
     result_file = folder / RESULT_FILE
     if result_file.is_file():
         return Result(**json.loads(result_file.read_text()))
-    population = population_of(config)
     config.training.resume = str(folder) if (folder / CHECKPOINT_FILE).is_file() else None
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG_FILE).open("a") as log:
-        result = Result(carry_out(config, population, folder, Console(file=log, width=LOG_WIDTH), ahead=False))
+        result = Result(carry_out(config, folder, Console(file=log, width=LOG_WIDTH), ahead=False))
     write_whole({result_file: json.dumps(asdict(result)) + "\n"})
     return result
 

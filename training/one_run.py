@@ -81,22 +81,27 @@ def population_of(config: Config) -> Population:
     return population
 
 
-def carry_out(config: Config, population: Population, folder: Path, console: Console, *, ahead: bool = True) -> float:
+def carry_out(
+    config: Config, folder: Path, console: Console, *, ahead: bool = True, population: Population | None = None
+) -> float:
     """The whole way, in this folder.
 
     Args:
         config: of the run.
-        population: its workload, from `population_of`.
         folder: where everything of it goes; with `training.resume`, where it comes from.
         console: progress, tables and what the extender answers.
         ahead: compile what the evaluation needs in a process beside the training.
+        population: what `population_of` gave, where it was asked before.
 
     Returns:
         return of the exported policy in the held-out episodes, by which runs can be compared before they are judged.
 
     Raises:
+        ConfigError, TraceError: as `population_of`; nothing was written.
         CheckpointError: the run that is resumed was made with other settings.
     """
+    if population is None:
+        population = population_of(config)
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"workload: {population.name}", highlight=False, soft_wrap=True)
     if not config.training.resume:

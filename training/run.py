@@ -75,7 +75,7 @@ def start(arguments: list[str]) -> None:
     else:
         config = checked(arguments)
         population = population_of(config)  # before an earlier run of this name is moved out of the way
-        carry_out(config, population, run_folder(config), console)
+        carry_out(config, run_folder(config), console, population=population)
 
 
 @quiet_on_closed_pipe
