@@ -26,8 +26,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from benchmarks.results import Result, publish
+from benchmarks.results import Result, publish, unless_interrupted
 from benchmarks.serving.clients import compile_c
+from extender.closed_pipe import quiet_on_closed_pipe
 from tests.cluster.api import NODES, PODS, Api, Document, load_documents
 from tests.cluster.control_plane import ControlPlane, run_control_plane
 from tests.cluster.kwok import make_node, node_shapes
@@ -35,6 +36,7 @@ from tests.cluster.processes import Process, free_port, wait_for
 from tests.cluster.scheduler import Scheduler, run_scheduler
 from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
 from tests.cluster.workload import make_pod
+from training.arguments import parse_count
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = ROOT / "manifests" / "kube-scheduler" / "configuration.yaml"
@@ -293,7 +295,7 @@ examples:
   python -m benchmarks.scheduler --nodes 500 --pods 500 --rounds 1
 
 Needs gcc and the control plane of `make cluster-tools`. Writes benchmarks/results/scheduler.json too.
-Exit codes: 0 done; 1 something failed; 2 the arguments were refused.
+Exit codes: 0 done; 1 something failed; 2 the arguments were refused; 130 interrupted.
 """
 
 
@@ -305,22 +307,27 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--nodes", type=int, default=5000, help="of the cluster (default: %(default)s)")
-    parser.add_argument("--pods", type=int, default=5000, help="of a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="whose median counts (default: %(default)s)")
+    parser.add_argument("--nodes", type=parse_count, default=5000, help="of the cluster (default: %(default)s)")
+    parser.add_argument("--pods", type=parse_count, default=5000, help="of a round (default: %(default)s)")
+    parser.add_argument("--rounds", type=parse_count, default=5, help="whose median counts (default: %(default)s)")
     parser.add_argument("--percentage", type=int, default=0, help="percentageOfNodesToScore; 0 is the default sample")
-    parser.add_argument("--pods-per-node", type=int, default=10, help="for the last measurement")
+    parser.add_argument("--pods-per-node", type=parse_count, default=10, help="for the last measurement")
     parser.add_argument("--policy", default="bundled:latency", help="what is served (default: %(default)s)")
     return parser
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Measure, print the table and write the file."""
     arguments = argument_parser().parse_args()
     console = Console()
     tools = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))
     runs: dict[str, list[Run]] = {case: [] for case in CASES}
-    with tempfile.TemporaryDirectory() as folder, run_control_plane(tools, Path(folder)) as control_plane:
+    with (
+        unless_interrupted("scheduler"),
+        tempfile.TemporaryDirectory() as folder,
+        run_control_plane(tools, Path(folder)) as control_plane,
+    ):
         bench = Bench(control_plane, tools, Path(folder), arguments)
         console.print(f"{len(bench.api.get(NODES)['items'])} nodes; load average {os.getloadavg()[0]:.1f}")
         for number in range(arguments.rounds):

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import http.client
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from extender import wire
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.completion import bash_script, of_parser
 from extender.policies.base import PolicyError
 from extender.policies.bundled import policy_path
@@ -79,6 +81,7 @@ examples:
 """
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, or 2 if it could not be run as it was given."""
     parser = command_parser()
@@ -164,10 +167,7 @@ def _explain(given: argparse.Namespace) -> int:
             body = answer.read()
     except urllib.error.HTTPError as error:
         raise ExplainError(f"{given.url}: {error.read().decode('utf-8', 'replace')}") from error
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # also of a certificate that cannot be read
+    except (OSError, ValueError, OverflowError, http.client.HTTPException) as error:  # also of a certificate, of a port
         raise ExplainError(f"{given.url} cannot be asked: {error}; give --url of a running extender") from error
     sys.stdout.write(body.decode() + "\n" if given.json else as_text(json.loads(body)))
     return 0

@@ -5,6 +5,7 @@ is said with the flag that it came from.
 """
 
 import argparse
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -34,6 +35,38 @@ def parse_loads(text: str) -> list[float]:
     if len(set(loads)) < len(loads):
         raise argparse.ArgumentTypeError(f"{text!r}: a load is named twice")
     return loads
+
+
+def parse_positive(text: str) -> float:
+    """A finite number above 0.
+
+    Example:
+        >>> parse_positive("0.5")
+        0.5
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return number
+
+
+def parse_count(text: str) -> int:
+    """A whole number from 1 on.
+
+    Example:
+        >>> parse_count("12")
+        12
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 on")
+    return number
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from training.command_line import checked
 from training.comparison import definition, page
 from training.comparison.definition import Definition
@@ -151,6 +152,7 @@ def _rules(config: Config, folder: Path, console: Console) -> dict[str, dict[str
     return dict(policies)
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Entry of `python -m training.compare`."""
     register()

@@ -27,6 +27,7 @@ from typing import Any
 
 from rich.console import Console
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.base import PolicyError
 from extender.policies.bundled import policy_path
 from extender.policies.heuristics import RULES
@@ -311,6 +312,7 @@ def judge(request: Request, name: str | None, console: Console) -> None:
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Entry of `python -m training.evaluate`."""
     options = parse_arguments()

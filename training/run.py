@@ -23,13 +23,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.base import PolicyError
 from training import checkpoint
 from training.ask import AskError
 from training.command_line import checked, chosen_algorithm
 from training.config import ALGORITHMS, Config, ConfigError, describe, register, validate
 from training.launcher import LauncherError
-from training.one_run import carry_out
+from training.one_run import carry_out, population_of
 from training.sweep import SweepError, sweep
 from training.workloads.openb import TraceError
 
@@ -37,7 +38,7 @@ RUNS = Path("runs")
 PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 SWEEPS = {"-m", "--multirun"}
 LEFT_TO_HYDRA = {"--cfg", "-c", "--info", "-i", "--hydra-help"}
-console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
+console = Console(width=None if sys.stdout and sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def run_folder(config: Config) -> Path:
@@ -65,6 +66,7 @@ def start(arguments: list[str]) -> None:
 
     Raises:
         ConfigError: it is refused.
+        TraceError: the workload is missing or unreadable.
     """
     if LEFT_TO_HYDRA & set(arguments):
         shown()
@@ -72,9 +74,11 @@ def start(arguments: list[str]) -> None:
         sweep([argument for argument in arguments if argument not in SWEEPS], RUNS, console)
     else:
         config = checked(arguments)
-        carry_out(config, run_folder(config), console)
+        population = population_of(config)  # before an earlier run of this name is moved out of the way
+        carry_out(config, run_folder(config), console, population=population)
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Entry of `python -m training.run`."""
     register()

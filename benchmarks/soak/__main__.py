@@ -25,11 +25,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.results import FOLDER, Result, publish
+from benchmarks.results import FOLDER, Result, publish, unless_interrupted
 from benchmarks.scheduler import do_for_all
 from benchmarks.serving.requests import PENDING_SHAPES, SHAPE_SHARES, pod
 from benchmarks.soak.disturbances import CandidateTrials, Disturbance, NodeChurn, PodChurn, PolicySwaps, Restarts, total
 from benchmarks.soak.judgement import Sample, Soak, results_of, sample, shortcomings
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.bundled import policy_path
 from tests.cluster.control_plane import run_control_plane
 from tests.cluster.extender_process import ExtenderProcess, NodeView
@@ -37,6 +38,7 @@ from tests.cluster.kwok import make_node, node_shapes
 from tests.cluster.ledger import account, differences
 from tests.cluster.processes import free_port, wait_for
 from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
+from training.arguments import parse_count, parse_positive
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 SETTLE_SECONDS = 120.0
@@ -59,6 +61,7 @@ class Client:
             [sys.executable, "-m", "benchmarks.soak.client", *map(str, numbers), answers],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is for the one that takes all down
         )
         self._lock = threading.Lock()
         self._pods: PodChurn | None = None
@@ -234,7 +237,7 @@ examples:
   python -m benchmarks.soak --minutes 5 --nodes 200 --candidates 80 --restarts 1
 
 Needs the control plane of `make cluster-tools`. Writes the table as JSON too (--results).
-Exit codes: 0 it held; 1 it did not, or something failed; 2 the arguments were refused.
+Exit codes: 0 it held; 1 it did not, or something failed; 2 the arguments were refused; 130 interrupted.
 """
 
 
@@ -246,20 +249,31 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--minutes", type=float, default=30.0, help="how long (default: 30)")
-    parser.add_argument("--rate", type=float, default=300.0, help="requests a second (default: 300)")
+    parser.add_argument("--minutes", type=parse_positive, default=30.0, help="how long (default: 30)")
+    parser.add_argument("--rate", type=parse_positive, default=300.0, help="requests a second (default: 300)")
     parser.add_argument(
-        "--answer-seconds", type=float, default=1.0, help="limit of an answer; 1 is httpTimeout of the chart's extender"
+        "--answer-seconds",
+        type=parse_positive,
+        default=1.0,
+        help="limit of an answer; 1 is httpTimeout of the chart's extender",
     )
-    parser.add_argument("--nodes", type=int, default=1000, help="nodes (default: 1000)")
-    parser.add_argument("--candidates", type=int, default=420, help="asked about; kube-scheduler: 420 of 1,000")
-    parser.add_argument("--backlog", type=int, default=2000, help="pods asked about again and again (default: 2000)")
-    parser.add_argument("--pods", type=float, default=10.0, help="pods a second that come, are bound and leave")
-    parser.add_argument("--node-changes", type=float, default=2.0, help="nodes a second that change or are replaced")
-    parser.add_argument("--swap-seconds", type=float, default=30.0, help="from one policy file to the next")
-    parser.add_argument("--restarts", type=int, default=6, help="how often the API server is killed (default: 6)")
-    parser.add_argument("--down-seconds", type=float, default=5.0, help="how long it stays away (default: 5)")
-    parser.add_argument("--assume-ttl", type=float, default=30.0, help="the extender's setting (default: 30)")
+    parser.add_argument("--nodes", type=parse_count, default=1000, help="nodes (default: 1000)")
+    parser.add_argument("--candidates", type=parse_count, default=420, help="asked about; kube-scheduler: 420 of 1,000")
+    parser.add_argument(
+        "--backlog", type=parse_count, default=2000, help="pods asked about again and again (default: 2000)"
+    )
+    parser.add_argument(
+        "--pods", type=parse_positive, default=10.0, help="pods a second that come, are bound and leave"
+    )
+    parser.add_argument(
+        "--node-changes", type=parse_positive, default=2.0, help="nodes a second that change or are replaced"
+    )
+    parser.add_argument("--swap-seconds", type=parse_positive, default=30.0, help="from one policy file to the next")
+    parser.add_argument(
+        "--restarts", type=parse_count, default=6, help="how often the API server is killed (default: 6)"
+    )
+    parser.add_argument("--down-seconds", type=parse_positive, default=5.0, help="how long it stays away (default: 5)")
+    parser.add_argument("--assume-ttl", type=parse_positive, default=30.0, help="the extender's setting (default: 30)")
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder for the results")
     return parser
 
@@ -269,12 +283,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return argument_parser().parse_args(arguments)
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Soak, print the table and write the file; exit status 1 if it did not hold."""
     given = parse(arguments)
     console = Console()
     tools = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))
-    with tempfile.TemporaryDirectory() as folder:
+    with unless_interrupted("soak"), tempfile.TemporaryDirectory() as folder:
         seen = soak(given, tools, Path(folder), console)
     settings = [
         Result("settings", name, float(value), "")

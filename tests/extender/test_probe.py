@@ -17,7 +17,7 @@ from extender import probe
 def serve(status: int) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            self.send_response(status if self.path == "/readyz" else 404)
             self.send_header("Content-Length", "4")
             self.end_headers()
             self.wfile.write(b"why\n")
@@ -47,6 +47,11 @@ def test_any_other_answer_is_a_failure_and_is_shown(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out.startswith("503 why")
 
 
+def test_the_whole_path_is_asked_for() -> None:
+    with serve(200) as url:
+        assert probe.main([f"{url}?verbose"]) == probe.NOT_OK
+
+
 def test_nobody_there_is_a_failure_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -67,6 +72,28 @@ def test_a_server_that_hangs_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsy
 @pytest.mark.parametrize("arguments", [[], ["a", "b"], ["/readyz"], ["ftp://127.0.0.1:1/"], ["http://127.0.0.1/"]])
 def test_anything_but_a_url_is_a_usage_error(arguments: list[str]) -> None:
     assert probe.main(arguments) == probe.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1",
+        "http://[::1/readyz",
+        "nonsense",
+        "http://127.0.0.1:99999/readyz",
+        "http://127.0.0.1:port/readyz",
+        "http://:8888/readyz",
+        "http://127.0.0.1:1/ready z",
+        "http://127.0.0.1:1/bereit-für-alles",
+        f"http://{'a' * 64}ü:1/",
+    ],
+)
+def test_a_url_that_nothing_can_be_asked_at_is_named_in_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe.main([url]) == probe.USAGE_ERROR
+    said = capsys.readouterr()
+    assert said.err.startswith(f"{url}: ")
+    assert said.err.endswith("expected http://HOST:PORT/PATH\n")
+    assert said.err.count("\n") == 1
 
 
 def test_it_imports_nothing_but_the_standard_library() -> None:

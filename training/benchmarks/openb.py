@@ -11,7 +11,7 @@ too (first-fit, most-allocated, …); random draws among the nodes, so the publi
 The seconds of a run never contain compilation: every policy first plays a few pods that are not measured.
 
 Exit codes: 0 done; 1 the file of --json could not be written; 2 the arguments, a policy file or the trace were refused,
-and nothing was played.
+and nothing was played; 130 interrupted.
 
 Source: "Beware of Fragmentation" (USENIX ATC'23) and its public simulator, hkust-adsl/kubernetes-scheduler-simulator.
 """
@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import bootstrap
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.fragmentation import TypicalPods
 from extender.placement import CPU, GPU, WHOLE_DEVICE_MILLI
 from extender.policies.base import PolicyError
@@ -522,6 +523,7 @@ def mixes_of(text: str, folder: Path) -> list[str]:
     return list(dict.fromkeys(mixes))
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Entry of `python -m training.benchmarks.openb`."""
     arguments = parse_arguments()
@@ -556,6 +558,9 @@ def main() -> None:
     except (ArgumentError, PolicyError, TraceError) as error:
         print(f"openb: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("openb: interrupted, nothing was written", file=sys.stderr)
+        sys.exit(130)
     console.print(table_of(runs, published))
     if arguments.json:
         try:

@@ -32,6 +32,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.base import PolicyError
 from training.arguments import ArgumentError, listed, parse_setting
 from training.cycle import steps
@@ -146,6 +147,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of `python -m training.cycle`; returns the exit code."""
     options = argument_parser().parse_intermixed_args(arguments)

@@ -15,6 +15,7 @@ import os
 import sys
 from pathlib import Path
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from training.demo.pages.variables import RUNS_VARIABLE
 
 PORT = 8501
@@ -61,6 +62,7 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@quiet_on_closed_pipe
 def main() -> int:
     """Entry of `python -m training.demo`."""
     given = argument_parser().parse_args()

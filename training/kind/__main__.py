@@ -18,6 +18,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from extender.closed_pipe import quiet_on_closed_pipe
+from training.arguments import parse_count
 from training.kind.cluster import Cluster, ClusterExistsError, build_image
 from training.kind.commands import ROOT, CommandError, complain, step
 from training.kind.engines import ENGINES, CannotRunError, find_engine, find_programs
@@ -27,8 +29,8 @@ from training.kind.ways import WAYS
 IMAGE = "localhost/stowage:trial"
 
 
-def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; what can be set in the environment as well is said so."""
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line; what can be set in the environment as well is said so."""
     parser = argparse.ArgumentParser(
         prog="python -m training.kind",
         description=__doc__,
@@ -64,12 +66,12 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=ROOT / "manifests" / "kind.yaml",
         help="kind's configuration of the cluster (default: manifests/kind.yaml)",
     )
-    parser.add_argument("--pods", type=int, default=120, help="of a replay (default: %(default)s)")
+    parser.add_argument("--pods", type=parse_count, default=120, help="of a replay (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave the cluster, and the last release in it")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "runs" / "kind", metavar="DIR", help="for results (default: runs/kind)"
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 def try_out(options: argparse.Namespace, engine: str) -> None:
@@ -105,9 +107,10 @@ def try_out(options: argparse.Namespace, engine: str) -> None:
                 cluster.delete()
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns its exit code."""
-    options = read_arguments(arguments)
+    options = argument_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         engine = find_engine(options.engine)

@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.base import PolicyError
 from extender.telemetry.verdict import Verdict, VerdictError, read_verdict
 from training.arguments import ArgumentError
@@ -220,6 +221,7 @@ def follow(request: Request, seconds: float, console: Console) -> None:
         time.sleep(max(0.0, seconds - (time.monotonic() - begun)))
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of `python -m training.monitor`."""
     options = argument_parser(__doc__).parse_args(arguments)

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.policies.base import PolicyError
 from training.arguments import ArgumentError
 from training.evaluation.report import (
@@ -170,6 +171,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+@quiet_on_closed_pipe
 def main() -> None:
     """Entry of `python -m training.replay`."""
     options = parse_arguments(None, __doc__ or "")

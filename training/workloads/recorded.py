@@ -32,9 +32,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from extender.closed_pipe import quiet_on_closed_pipe
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.telemetry.decision_log import rotated
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, PodRecord, Record
+from training.arguments import parse_positive
 from training.workloads import csv_trace, kubectl
 from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.assembly import NodeColumns, NodePrices, PodColumns, assemble, count_unplaceable
@@ -212,13 +214,14 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, help=f"holds {LOG_FILE} and the nodes, nodes.json or nodes.csv")
     parser.add_argument(
         "--assumed-seconds",
-        type=float,
+        type=parse_positive,
         default=ASSUMED_SECONDS,
         help="duration of a pod that announced none and has not ended (default: %(default)g)",
     )
     return parser
 
 
+@quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Say what a recorded workload holds, as JSON; exit status 2: it cannot be read."""
     parser = argument_parser()

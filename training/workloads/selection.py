@@ -65,7 +65,7 @@ class WorkloadArguments:
         ),
     ] = "none"
     assumed_seconds: Annotated[
-        float, Field(gt=0, description="source=decisions: duration of a pod that announced none")
+        float, Field(gt=0, allow_inf_nan=False, description="source=decisions: duration of a pod that announced none")
     ] = 600.0
     recent_pods: Annotated[
         int,

@@ -167,6 +167,15 @@ def test_the_command_says_why_a_log_cannot_be_read(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", ["-5", "0", "nan", "inf", "-inf", "long"])
+def test_a_duration_that_no_pod_can_have_is_refused(tmp_path, capsys, given):
+    read(tmp_path, line())
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), f"--assumed-seconds={given}"])
+    assert ended.value.code == 2
+    assert f"--assumed-seconds: '{given}': expected a number above 0" in capsys.readouterr().err
+
+
 def test_a_pod_that_was_asked_about_at_once_arrives_then_whatever_second_it_was_created_in(tmp_path):
     at_once = BoundRecord(MIDNIGHT + 60.95, "uid-p", "a", 0.95)  # asked about at 60.9, created in the second 60
     asked = line(time=MIDNIGHT + 60.9)
