@@ -38,6 +38,18 @@ def build(config: Config, population: Population, console: Console) -> tuple[Lea
     return learner, HeldOut(config.env, source, config.scheduler, config.seed, config.training.held_out_episodes)
 
 
+def network_to_start_from(policy_file: str) -> ValueNetwork:
+    """The network in the policy file that `training.start` names.
+
+    Raises:
+        ConfigError: it holds no policy, or none that a search can begin at.
+    """
+    try:
+        return network_of(load_policy(Path(policy_file)))
+    except (StartError, PolicyError) as error:
+        raise ConfigError(f"training.start={policy_file}: {error}") from error
+
+
 def build_search(
     config: Config, arguments: es.ESArguments, population: Population, source: WorkloadSource, console: Console
 ) -> es.EvolutionLearner:
@@ -45,10 +57,7 @@ def build_search(
     torch.manual_seed(config.seed)
     between, launcher = config.timesteps_between_updates, config.training.launcher
     if config.training.start:
-        try:
-            network: nn.Module = network_of(load_policy(Path(config.training.start)))
-        except (StartError, PolicyError) as error:
-            raise ConfigError(f"training.start={config.training.start}: {error}") from error
+        network: nn.Module = network_to_start_from(config.training.start)
         console.print(f"beginning at {config.training.start}", highlight=False, soft_wrap=True)
     elif config.network.kind == "embedding":
         network = score_network(feature_count(len(population.resources)), config.network)

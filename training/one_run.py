@@ -24,15 +24,16 @@ from training.config import Config, ConfigError
 from training.evaluation.plots import CurvePoint
 from training.export import export_policy
 from training.judging import EVALUATION_FILE, REPORT_FILE, ask, judge
-from training.learners import build
+from training.learners import build, network_to_start_from
 from training.progress import track
 from training.randomisation import workload_source
 from training.recorder import CURVE_FILE, Recorder
 from training.simulator.ahead import compiling_ahead
-from training.tracking import Tracked, tracked
+from training.tracking import Tracked, check_tracking, tracked
 from training.workloads.base import Population, typical_pods
 from training.workloads.distribution import features_of_workloads, histograms
 from training.workloads.selection import load_population
+from training.workloads.tables import TraceError
 
 POLICY_FILE = "policy.onnx"
 PODS_COUNTED = 10_000  # to say how the pods of a training are distributed
@@ -57,7 +58,32 @@ class Trained:
     curve: list[CurvePoint]
 
 
-def carry_out(config: Config, folder: Path, console: Console, *, ahead: bool = True) -> float:
+def population_of(config: Config) -> Population:
+    """The workload of a run, after all has been looked at that can be refused before there is anything of the run.
+
+    Raises:
+        ConfigError: the configuration does not suit the workload, or names what is not there.
+        TraceError: the workload is missing or unreadable.
+    """
+    try:
+        population = load_population(config.workload, config.env.num_resources, leaving=config.goal == "waiting")
+    except TraceError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        weights_of(config.scheduler.scoring, population.resources)
+    except ValueError as error:
+        raise ConfigError(f"scheduler.scoring.{error}") from error
+    if config.training.start:
+        network_to_start_from(config.training.start)
+    check_tracking(config)
+    return population
+
+
+def carry_out(
+    config: Config, folder: Path, console: Console, *, ahead: bool = True, population: Population | None = None
+) -> float:
     """The whole way, in this folder.
 
     Args:
@@ -65,20 +91,17 @@ def carry_out(config: Config, folder: Path, console: Console, *, ahead: bool = T
         folder: where everything of it goes; with `training.resume`, where it comes from.
         console: progress, tables and what the extender answers.
         ahead: compile what the evaluation needs in a process beside the training.
+        population: what `population_of` gave, where it was asked before.
 
     Returns:
         return of the exported policy in the held-out episodes, by which runs can be compared before they are judged.
 
     Raises:
-        ConfigError: the configuration does not suit the workload.
-        TraceError: the workload is missing or unreadable.
+        ConfigError, TraceError: as `population_of`; nothing was written.
         CheckpointError: the run that is resumed was made with other settings.
     """
-    population = load_population(config.workload, config.env.num_resources, leaving=config.goal == "waiting")
-    try:
-        weights_of(config.scheduler.scoring, population.resources)
-    except ValueError as error:
-        raise ConfigError(f"scheduler.scoring.{error}") from error
+    if population is None:
+        population = population_of(config)
     folder.mkdir(parents=True, exist_ok=True)
     console.print(f"workload: {population.name}", highlight=False, soft_wrap=True)
     if not config.training.resume:

@@ -30,7 +30,7 @@ from training.ask import AskError
 from training.command_line import checked, chosen_algorithm
 from training.config import ALGORITHMS, Config, ConfigError, describe, register, validate
 from training.launcher import LauncherError
-from training.one_run import carry_out
+from training.one_run import carry_out, population_of
 from training.sweep import SweepError, sweep
 from training.workloads.openb import TraceError
 
@@ -66,6 +66,7 @@ def start(arguments: list[str]) -> None:
 
     Raises:
         ConfigError: it is refused.
+        TraceError: the workload is missing or unreadable.
     """
     if LEFT_TO_HYDRA & set(arguments):
         shown()
@@ -73,7 +74,8 @@ def start(arguments: list[str]) -> None:
         sweep([argument for argument in arguments if argument not in SWEEPS], RUNS, console)
     else:
         config = checked(arguments)
-        carry_out(config, run_folder(config), console)
+        population = population_of(config)  # before an earlier run of this name is moved out of the way
+        carry_out(config, run_folder(config), console, population=population)
 
 
 @quiet_on_closed_pipe

@@ -4,6 +4,7 @@ Both hang on the learner's logger (`learner.Learner.logger`), so whatever an alg
 arrives at both. The learning curve as CSV is the recorder's.
 """
 
+import importlib.util
 import math
 import os
 import time
@@ -62,6 +63,16 @@ class MLflowRun(Tracked, KVWriter):
             self._client.log_artifact(self._identity, str(file))
 
 
+def check_tracking(config: Config) -> None:
+    """Look whether figures can go where they are to go.
+
+    Raises:
+        ConfigError: `training.mlflow` is set, but MLflow is not installed.
+    """
+    if config.training.mlflow is not None and importlib.util.find_spec("mlflow") is None:
+        raise ConfigError("training.mlflow wants MLflow, which is not installed: pip install 'stowage[mlflow]'")
+
+
 @contextmanager
 def tracked(config: Config, folder: Path) -> Iterator[Tracked]:
     """The logger of a run and who takes in its end; MLflow is told how the body of the `with` ended.
@@ -69,6 +80,7 @@ def tracked(config: Config, folder: Path) -> Iterator[Tracked]:
     Raises:
         ConfigError: `training.mlflow` is set, but MLflow is not installed.
     """
+    check_tracking(config)
     logger = Logger(str(folder), [TensorBoardOutputFormat(str(folder / "tensorboard"))])
     try:
         if config.training.mlflow is None:
@@ -83,12 +95,8 @@ def tracked(config: Config, folder: Path) -> Iterator[Tracked]:
 @contextmanager
 def _mlflow_run(config: Config, folder: Path, logger: Logger) -> Iterator[MLflowRun]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would tell its makers how it is used
-    try:
-        from mlflow.tracking import MlflowClient
-    except ImportError:
-        raise ConfigError(
-            "training.mlflow wants MLflow, which is not installed: pip install 'stowage[mlflow]'"
-        ) from None
+    from mlflow.tracking import MlflowClient
+
     client = MlflowClient(config.training.mlflow)
     remembered = folder / RUN_FILE
     if config.training.resume and remembered.is_file():

@@ -223,6 +223,26 @@ def test_a_refused_configuration_exits_2_and_leaves_nothing(run: Run, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["workload.source=csv", "workload.path=missing"],
+        ["workload.source=synthetic", "scheduler.scoring.resources=[{name: fpga}]"],
+        ["workload.source=synthetic", "algorithm=es", "network.kind=weighing", "training.start=missing.onnx"],
+        ["env.nodes=1"],
+    ],
+)
+def test_a_refused_run_leaves_an_earlier_one_of_its_name_where_it_is(
+    run: Run, tmp_path: Path, overrides: list[str]
+) -> None:
+    earlier = tmp_path / "runs" / "mine" / "policy.onnx"
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    result = run(tmp_path, "name=mine", *overrides)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert list((tmp_path / "runs").rglob("*")) == [earlier.parent, earlier]
+
+
 def test_an_earlier_run_of_the_same_name_is_kept(run: Run, finished: tuple[Path, str]) -> None:
     folder, _ = finished
     before = (folder / "policy.onnx").read_bytes()
