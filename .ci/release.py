@@ -14,6 +14,7 @@ Exit codes: 0 done; 1 a build failed or says another version; 2 refused: the ver
 import argparse
 import datetime
 import hashlib
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -220,6 +221,10 @@ def release(root: Path, version: str, output: Path, helm: str, dry_run: bool) ->
     builder = next((name for name in BUILDERS if shutil.which(name)), None)
     if builder is None and not dry_run:
         raise RefusedError(f"no {', '.join(BUILDERS)} on the PATH to build the image with")
+    if shutil.which(helm) is None:
+        raise RefusedError(f"{helm}: no such program, and helm packages the chart: install it, or name it by --helm")
+    if importlib.util.find_spec("uv") is None:
+        raise RefusedError(f"{sys.executable} has no uv, which builds the wheel: use .venv/bin/python (make install)")
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "stowage"
         run("git", "clone", "--quiet", "--no-hardlinks", str(root), str(tree), cwd=root)

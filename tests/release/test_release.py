@@ -87,3 +87,12 @@ def test_a_dry_run_builds_wheel_and_chart_of_the_version_and_changes_nothing(
     assert "would build stowage:9.8.7-rc.1" in answer.stdout
     after = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True).stdout
     assert after == before
+
+
+def test_without_helm_nothing_is_built(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "check", lambda root, version, dry_run: "0.1.0")  # whatever the checkout is like
+    assert script.main(["99.0.0", "--dry-run", "--helm", "no-such-helm", "--output", str(tmp_path / "out")]) == 2
+    assert "no-such-helm: no such program" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
