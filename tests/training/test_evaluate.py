@@ -121,6 +121,13 @@ def test_an_interrupted_evaluation_leaves_nothing(tmp_path: Path) -> None:
             ["--workload-settings", "longest_seconds=10"],
             "--workload-settings longest_seconds: 10 is below shortest_seconds, 30",
         ),
+        (
+            ["--path", "mine"],
+            "--path: --workload synthetic does not read it, expected --workload csv or kubectl or dec",
+        ),
+        (["--workload", "openb", "--path", "mine"], "--path: --workload openb does not read it"),
+        (["--mix", "cpu050"], "--mix: --workload synthetic does not read it, expected --workload auto or openb"),
+        (["--workload-settings", "generator.nodes=9"], "--workload-settings generator: --workload synthetic does not"),
         (["--policies", "no.onnx"], "no.onnx: cannot be read: No such file or directory"),
         (["--policies", "fgd,fgd"], "fgd is named twice; tell files apart by NAME=FILE"),
         (["--scheduler", "orderin=fifo"], "--scheduler orderin: no such key; there are ordering,"),

@@ -24,6 +24,14 @@ from training.workloads.tables import TraceError
 
 WORKLOAD_FLAGS = {"source": "--workload"} | {name: f"--{name}" for name in ("path", "traces", "mix", "process")}
 FOLDERS = ("path", "traces")
+# Which sources take what; a setting that is not here is of all.
+TAKEN_BY = {
+    "path": ("csv", "kubectl", "decisions"),
+    "assumed_seconds": ("decisions",),
+    "traces": ("auto", "openb"),
+    "mix": ("auto", "openb"),
+    "generator": ("generated",),
+}
 LISTED_SETTINGS = f"--workload-settings takes:\n{listed(WorkloadArguments)}".replace("%", "%%")
 
 
@@ -129,6 +137,12 @@ def workload_of(options: argparse.Namespace) -> WorkloadArguments:
     settings = nested(options.workload_settings)
     flags = WORKLOAD_FLAGS | {key: f"--workload-settings {key}" for key in settings}
     workload = checked(WorkloadArguments, named | settings, flags)
+    for key in named | settings:
+        if workload.source not in (sources := TAKEN_BY.get(key, (workload.source,))):
+            raise ArgumentError(
+                f"{flags[key]}: --workload {workload.source} does not read it, expected --workload "
+                f"{' or '.join(sources)}; leave it out, or choose another"
+            )
     if workload.longest_seconds < workload.shortest_seconds:
         raise ArgumentError(
             f"--workload-settings longest_seconds: {workload.longest_seconds:g} is below shortest_seconds, "

@@ -14,7 +14,13 @@ from extender.policies.heuristics import RULES
 from extender.policies.onnx import FeatureHistogram, OnnxPolicy, load_policy
 from extender.settings import HEURISTIC_PREFIX, Settings
 from training.arguments import ArgumentError, checked, listed, nested
-from training.evaluation.flags import LISTED_SETTINGS, add_settings_flag, add_workload_flags, workload_of
+from training.evaluation.flags import (
+    LISTED_SETTINGS,
+    WORKLOAD_FLAGS,
+    add_settings_flag,
+    add_workload_flags,
+    workload_of,
+)
 from training.evaluation.runner import Contender
 from training.monitor.judging import Bar
 from training.monitor.observed import read_observed
@@ -197,8 +203,14 @@ def request_of(options: argparse.Namespace) -> Request:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ArgumentError(f"{folder} cannot be made: {error.strerror}") from error
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise ArgumentError(f"{folder} cannot be written")
+    for flag, file in (
+        ("--verdict", verdict),
+        *(("--out", options.out / name) for name in (SUMMARY_FILE, REPORT_FILE)),
+    ):
+        if file.exists() and not file.is_file():
+            raise ArgumentError(f"{flag}: {file} is no file; expected the name of one, which is written at the end")
     return Request(
         options.folder,
         options.policy,
@@ -253,15 +265,20 @@ def trained_on(contender: Contender) -> dict[str, FeatureHistogram] | None:
 
 
 def _reference(options: argparse.Namespace) -> dict[str, FeatureHistogram] | None:
-    if options.reference is not None and options.source is not None:
+    named = options.source is not None or "source" in dict(options.workload_settings)
+    if options.reference is not None and named:
         raise ArgumentError("--reference and --workload exclude each other: give one")
     if options.reference is not None:
         observed = read_observed(options.reference, "").stretched(options.speed)
         durations = observed.durations(-math.inf, math.inf).whole()
         return histograms(observed.features(-math.inf, math.inf) | {"duration": durations})
-    workload = workload_of(options)
-    if options.source is None:
+    if not named:
+        if stray := next((flag for name, flag in WORKLOAD_FLAGS.items() if getattr(options, name) is not None), None):
+            raise ArgumentError(f"{stray}: it belongs to a --workload, and none is named")
+        if options.workload_settings:
+            raise ArgumentError("--workload-settings: they belong to a --workload, and none is named")
         return None
+    workload = workload_of(options)
     try:
         drawn = draw(
             load_population(workload, len(BASE_RESOURCES)),

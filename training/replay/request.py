@@ -55,8 +55,8 @@ class Request:
     among_foreign: bool
 
 
-def parse_arguments(arguments: Sequence[str] | None, description: str) -> argparse.Namespace:
-    """Read the command line."""
+def argument_parser(description: str = "") -> argparse.ArgumentParser:
+    """What reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m training.replay",
         usage="%(prog)s [options]",
@@ -124,7 +124,12 @@ def parse_arguments(arguments: Sequence[str] | None, description: str) -> argpar
     output = parser.add_argument_group("results")
     output.add_argument("--out", type=Path, default=OUTPUT, metavar="DIR", help="folder (default: %(default)s)")
     output.add_argument("--name", help="heading of the reports (default: the schedulers)")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None, description: str) -> argparse.Namespace:
+    """Read the command line."""
+    return argument_parser(description).parse_args(arguments)
 
 
 def request_of(options: argparse.Namespace) -> Request:
@@ -149,6 +154,8 @@ def request_of(options: argparse.Namespace) -> Request:
     for flag, value in (("--speed", options.speed), ("--drain", options.drain)):
         if not (np.isfinite(value) and value > 0):
             raise ArgumentError(f"{flag}: expected a number above 0, not {value:g}")
+    if options.image != REAL_IMAGE and options.real_nodes is None:
+        raise ArgumentError("--image: it is for --real-nodes, which are not asked for: give both, or leave it out")
     evaluation = evaluation_of(options, first_seed=options.first_seed)
     workload = workload_of(options)
     policies = policies_of(options.compare_simulator, schedulers)

@@ -193,6 +193,9 @@ def test_drift_from_what_is_named_is_told(
         (["--follow=9000"], "--follow: 9000 s between verdicts that count for 7200 s"),
         (["--period=1e6"], "hold no whole period"),
         (["--reference=missing"], "missing"),
+        (["--verdict=."], "--verdict: . is no file; expected the name of one"),
+        (["--path=missing"], "--path: it belongs to a --workload, and none is named"),
+        (["--workload=openb", "--path=missing"], "--path: --workload openb does not read it"),
         (["--scheduler", "odering=fifo"], "--scheduler odering: no such key"),
     ],
 )
