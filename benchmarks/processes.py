@@ -20,6 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from training.launcher import deaf_to_interruption
 from training.simulator.scheduling import RANDOM_TIES, SchedulerArguments, play_rule, prepare
 from training.simulator.scoring import RULE_NUMBERS, empty_cache
 from training.workloads.base import Workload
@@ -116,7 +117,8 @@ def speed_ups(workload: Workload, report: Callable[[str], None]) -> dict[str, Sp
         for _ in range(PROCESSES):
             ours, theirs = context.Pipe()
             process = context.Process(target=serve, args=(theirs, workload), daemon=True)
-            process.start()
+            with deaf_to_interruption():
+                process.start()
             connections.append(ours)
             processes.append(process)
         kinds, *_ = [connection.recv() for connection in connections]  # all are up and have compiled

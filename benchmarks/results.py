@@ -6,7 +6,9 @@ compared with (null where there is none), and value / baseline.
 
 import json
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from rich.table import Table
 from extender.whole_file import put_whole
 
 FOLDER = Path(__file__).parent / "results"
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ class Result:
             "baseline": self.baseline,
             "ratio": self.ratio,
         }
+
+
+@contextmanager
+def unless_interrupted(name: str) -> Iterator[None]:
+    """End the benchmark of this name with a line and exit code 130 where Ctrl-C ends the body of the `with`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted, nothing was written", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def table_of(title: str, results: Sequence[Result]) -> Table:

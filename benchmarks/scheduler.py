@@ -26,7 +26,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from benchmarks.results import Result, publish
+from benchmarks.results import Result, publish, unless_interrupted
 from benchmarks.serving.clients import compile_c
 from extender.closed_pipe import quiet_on_closed_pipe
 from tests.cluster.api import NODES, PODS, Api, Document, load_documents
@@ -295,7 +295,7 @@ examples:
   python -m benchmarks.scheduler --nodes 500 --pods 500 --rounds 1
 
 Needs gcc and the control plane of `make cluster-tools`. Writes benchmarks/results/scheduler.json too.
-Exit codes: 0 done; 1 something failed; 2 the arguments were refused.
+Exit codes: 0 done; 1 something failed; 2 the arguments were refused; 130 interrupted.
 """
 
 
@@ -323,7 +323,11 @@ def main() -> None:
     console = Console()
     tools = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))
     runs: dict[str, list[Run]] = {case: [] for case in CASES}
-    with tempfile.TemporaryDirectory() as folder, run_control_plane(tools, Path(folder)) as control_plane:
+    with (
+        unless_interrupted("scheduler"),
+        tempfile.TemporaryDirectory() as folder,
+        run_control_plane(tools, Path(folder)) as control_plane,
+    ):
         bench = Bench(control_plane, tools, Path(folder), arguments)
         console.print(f"{len(bench.api.get(NODES)['items'])} nodes; load average {os.getloadavg()[0]:.1f}")
         for number in range(arguments.rounds):

@@ -9,7 +9,8 @@ processes (see `processes`) and that of compilation go by the clock. The parts o
 not found; queueing episodes then come from the built-in generator. Policies have weights at random: their speed hardly
 depends on what they have learned.
 
-Writes the table as JSON too (--results). Exit codes: 0 done; 2 the arguments or the trace were refused.
+Writes the table as JSON too (--results). Exit codes: 0 done; 2 the arguments or the trace were refused; 130
+interrupted.
 """
 
 import argparse
@@ -26,7 +27,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.processes import PROCESSES, RULE, speed_ups
-from benchmarks.results import FOLDER, Result, publish
+from benchmarks.results import FOLDER, Result, publish, unless_interrupted
 from benchmarks.whole_array import play_fgd
 from extender.closed_pipe import quiet_on_closed_pipe
 from extender.features import feature_names, placement_features
@@ -299,21 +300,22 @@ def main() -> None:
     steps = 3 + len(QUEUEING_LOADS) * (len(RULE_NUMBERS) + 2) + len(RULES_THAT_GROW) * len(NODES + PODS) + 6
     torch.set_num_threads(1)
     try:
-        traces = find_traces(arguments.traces)
-        population = load_population(WorkloadArguments(traces=arguments.traces), 3)
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            track(console, "measuring", steps if traces else steps - 3) as tracker,
-        ):
-            measured = Measurements(tracker)
-            measure_compilation(measured)
-            if traces is not None:
-                mix, compare = read_mix(traces, "default"), not arguments.no_whole_array
-                measure_openb(mix, arguments.repeats, Path(folder), compare=compare, into=measured)
-            measure_queueing(population, Path(folder), measured)
-            measure_growth(population, measured)
-            measure_processes(population, measured)
-            tracker.update(measured.steps)
+        with unless_interrupted("simulator"):
+            traces = find_traces(arguments.traces)
+            population = load_population(WorkloadArguments(traces=arguments.traces), 3)
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                track(console, "measuring", steps if traces else steps - 3) as tracker,
+            ):
+                measured = Measurements(tracker)
+                measure_compilation(measured)
+                if traces is not None:
+                    mix, compare = read_mix(traces, "default"), not arguments.no_whole_array
+                    measure_openb(mix, arguments.repeats, Path(folder), compare=compare, into=measured)
+                measure_queueing(population, Path(folder), measured)
+                measure_growth(population, measured)
+                measure_processes(population, measured)
+                tracker.update(measured.steps)
     except TraceError as error:
         print(f"simulator: {error}", file=sys.stderr)
         sys.exit(2)

@@ -54,7 +54,7 @@ def _processes(workers: int, shared: Any) -> Iterator[Submit]:
     pool = ProcessPoolExecutor(workers, context, initializer=_enter, initargs=(shared,))
 
     def submit(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        with _no_interruption():
+        with deaf_to_interruption():
             return pool.submit(_carry_out, function, arguments)
 
     try:
@@ -68,8 +68,8 @@ def _processes(workers: int, shared: Any) -> Iterator[Submit]:
 
 
 @contextmanager
-def _no_interruption() -> Iterator[None]:
-    """Put off an interruption until all processes are there; they are deaf to it: it is for the one that waits."""
+def deaf_to_interruption() -> Iterator[None]:
+    """Put off an interruption; processes that are started meanwhile stay deaf to it: it is for the one that waits."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.console import Console
 
-from benchmarks.results import FOLDER, Result, publish
+from benchmarks.results import FOLDER, Result, publish, unless_interrupted
 from benchmarks.serving.clients import Seconds, ask_http, ask_rpc, compile_c, score_requests
 from benchmarks.serving.requests import NODES, cluster, node_name, questions, write_requests
 from extender.closed_pipe import quiet_on_closed_pipe
@@ -43,7 +43,8 @@ class Case(NamedTuple):
 @contextlib.contextmanager
 def running(command: list[str | Path]) -> Iterator[tuple[str, int]]:
     """A process until the block ends; the first line that it prints, and its number."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # In a group of its own: Ctrl-C is for the one that takes all down.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
     try:
         assert process.stdout is not None
         began = time.monotonic()
@@ -163,7 +164,7 @@ examples:
   python -m benchmarks.serving --rounds 1 --scale 0.1 --policy bundled:latency
 
 Needs gcc. Writes the table as JSON too (--results).
-Exit codes: 0 done; 1 a server failed; 2 the arguments were refused.
+Exit codes: 0 done; 1 a server failed; 2 the arguments were refused; 130 interrupted.
 """
 
 
@@ -193,7 +194,7 @@ def main() -> None:
     """Measure, print, and write the results."""
     given = argument_parser().parse_args()
     console = Console()
-    with tempfile.TemporaryDirectory() as folder:
+    with unless_interrupted("serving"), tempfile.TemporaryDirectory() as folder:
         results = measure(Path(folder), given.rounds, given.scale, given.policy, console)
     publish("serving", f"Answers of {given.policy} on {NODES:,} nodes", results, console, given.results)
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from benchmarks.results import FOLDER, Result, publish
+from benchmarks.results import FOLDER, Result, publish, unless_interrupted
 from benchmarks.scheduler import do_for_all
 from benchmarks.serving.requests import PENDING_SHAPES, SHAPE_SHARES, pod
 from benchmarks.soak.disturbances import CandidateTrials, Disturbance, NodeChurn, PodChurn, PolicySwaps, Restarts, total
@@ -61,6 +61,7 @@ class Client:
             [sys.executable, "-m", "benchmarks.soak.client", *map(str, numbers), answers],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is for the one that takes all down
         )
         self._lock = threading.Lock()
         self._pods: PodChurn | None = None
@@ -236,7 +237,7 @@ examples:
   python -m benchmarks.soak --minutes 5 --nodes 200 --candidates 80 --restarts 1
 
 Needs the control plane of `make cluster-tools`. Writes the table as JSON too (--results).
-Exit codes: 0 it held; 1 it did not, or something failed; 2 the arguments were refused.
+Exit codes: 0 it held; 1 it did not, or something failed; 2 the arguments were refused; 130 interrupted.
 """
 
 
@@ -261,10 +262,16 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--backlog", type=parse_count, default=2000, help="pods asked about again and again (default: 2000)"
     )
-    parser.add_argument("--pods", type=float, default=10.0, help="pods a second that come, are bound and leave")
-    parser.add_argument("--node-changes", type=float, default=2.0, help="nodes a second that change or are replaced")
+    parser.add_argument(
+        "--pods", type=parse_positive, default=10.0, help="pods a second that come, are bound and leave"
+    )
+    parser.add_argument(
+        "--node-changes", type=parse_positive, default=2.0, help="nodes a second that change or are replaced"
+    )
     parser.add_argument("--swap-seconds", type=parse_positive, default=30.0, help="from one policy file to the next")
-    parser.add_argument("--restarts", type=int, default=6, help="how often the API server is killed (default: 6)")
+    parser.add_argument(
+        "--restarts", type=parse_count, default=6, help="how often the API server is killed (default: 6)"
+    )
     parser.add_argument("--down-seconds", type=parse_positive, default=5.0, help="how long it stays away (default: 5)")
     parser.add_argument("--assume-ttl", type=parse_positive, default=30.0, help="the extender's setting (default: 30)")
     parser.add_argument("--results", type=Path, default=FOLDER, help="folder for the results")
@@ -282,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     console = Console()
     tools = tools_directory(os.environ.get("STOWAGE_KUBERNETES", DEFAULT_KUBERNETES))
-    with tempfile.TemporaryDirectory() as folder:
+    with unless_interrupted("soak"), tempfile.TemporaryDirectory() as folder:
         seen = soak(given, tools, Path(folder), console)
     settings = [
         Result("settings", name, float(value), "")

@@ -11,7 +11,7 @@ too (first-fit, most-allocated, …); random draws among the nodes, so the publi
 The seconds of a run never contain compilation: every policy first plays a few pods that are not measured.
 
 Exit codes: 0 done; 1 the file of --json could not be written; 2 the arguments, a policy file or the trace were refused,
-and nothing was played.
+and nothing was played; 130 interrupted.
 
 Source: "Beware of Fragmentation" (USENIX ATC'23) and its public simulator, hkust-adsl/kubernetes-scheduler-simulator.
 """
@@ -558,6 +558,9 @@ def main() -> None:
     except (ArgumentError, PolicyError, TraceError) as error:
         print(f"openb: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("openb: interrupted, nothing was written", file=sys.stderr)
+        sys.exit(130)
     console.print(table_of(runs, published))
     if arguments.json:
         try:
