@@ -24,7 +24,7 @@ class Completion(NamedTuple):
 
 
 def words_of(parser: argparse.ArgumentParser) -> tuple[str, ...]:
-    """The flags and subcommands of a parser.
+    """The flags of a parser, and the words that it knows beside them, as subcommands.
 
     Example:
         >>> parser = argparse.ArgumentParser(add_help=False)
@@ -35,8 +35,8 @@ def words_of(parser: argparse.ArgumentParser) -> tuple[str, ...]:
     words: list[str] = []
     for action in parser._actions:
         words += action.option_strings
-        if isinstance(action, argparse._SubParsersAction):
-            words += action.choices
+        if not action.option_strings:
+            words += action.choices or ()
     return tuple(words)
 
 

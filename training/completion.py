@@ -22,7 +22,10 @@ from training.benchmarks import openb
 from training.comparison import definition
 from training.config import ALGORITHMS, Config
 from training.cycle import __main__ as cycle
+from training.cycle.settings import Settings as CycleSettings
+from training.kind import __main__ as kind
 from training.monitor import request as monitor
+from training.replay import request as replay
 from training.workloads import recorded
 
 PROGRAMS = (PROGRAM, "python", "python3")
@@ -55,13 +58,17 @@ def completions() -> Iterator[Completion]:
         "training.workloads.recorded": recorded.argument_parser(),
         "training.cycle": cycle.argument_parser(),
         "training.monitor": monitor.argument_parser(),
+        "training.replay": replay.argument_parser(),
+        "training.kind": kind.argument_parser(),
         "training.completion": argument_parser(),
     }
     if importlib.util.find_spec("streamlit") is not None:
         from training.demo.__main__ import argument_parser as demo
 
         parsers["training.demo"] = demo()
-    yield from (Completion(f"-m {module}", words_of(parser)) for module, parser in parsers.items())
+    keys = {"training.cycle": [f"{key}=" for key in settings_of(CycleSettings)]}
+    for module, parser in parsers.items():
+        yield Completion(f"-m {module}", (*words_of(parser), *keys.get(module, ())))
     yield Completion("-m training.run", run_words())
     own = [f"{key}=" for key in compare.Request.model_fields if key != "experiment"]
     experiments = [f"experiment={name}" for name in definition.names()]

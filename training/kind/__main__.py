@@ -29,8 +29,8 @@ from training.kind.ways import WAYS
 IMAGE = "localhost/stowage:trial"
 
 
-def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; what can be set in the environment as well is said so."""
+def argument_parser() -> argparse.ArgumentParser:
+    """What reads the command line; what can be set in the environment as well is said so."""
     parser = argparse.ArgumentParser(
         prog="python -m training.kind",
         description=__doc__,
@@ -71,7 +71,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "runs" / "kind", metavar="DIR", help="for results (default: runs/kind)"
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 def try_out(options: argparse.Namespace, engine: str) -> None:
@@ -110,7 +110,7 @@ def try_out(options: argparse.Namespace, engine: str) -> None:
 @quiet_on_closed_pipe
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns its exit code."""
-    options = read_arguments(arguments)
+    options = argument_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         engine = find_engine(options.engine)
