@@ -1,8 +1,11 @@
 """What `python -m training.run` is given: checked before anything starts, and joined to what a resumed run had."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -11,6 +14,8 @@ from training.checkpoint import CheckpointError
 from training.config import ALGORITHMS, DEFAULT_ALGORITHM, Config, ConfigError, explain_unknown_key, validate
 
 CONFIG_FILE = "config.yaml"
+EXPERIMENTS = Path(__file__).parent / "conf" / "experiment"
+EXPECTED = "Expected settings as KEY=VALUE, such as env.nodes=32; --help lists every key"
 
 
 def checked(overrides: list[str]) -> Config:
@@ -20,7 +25,11 @@ def checked(overrides: list[str]) -> Config:
         ConfigError: a key does not exist or a value is impossible.
         CheckpointError: the folder of the run to be resumed is not that of a run.
     """
+    for override in settings_among(overrides):
+        if override.is_sweep_override():
+            raise ConfigError(f"{override.input_line}: several values are for a sweep, by -m; a list is [1,2]")
     algorithm = chosen_algorithm(overrides)
+    _check_groups(overrides)
     try:
         with hydra.initialize_config_module("training.conf", version_base=None):
             # Composed with the algorithm of the run that is resumed, so that its keys are known.
@@ -29,13 +38,47 @@ def checked(overrides: list[str]) -> Config:
             return validate(with_settings_of_resumed_run(composed, overrides))
     except (ConfigError, CheckpointError):
         raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra raises ValueError for algorithm=null
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(_in_our_words(error, overrides, algorithm)) from error
+
+
+def settings_among(words: Sequence[str]) -> list[Override]:
+    """The settings of a command line, as Hydra reads them.
+
+    Raises:
+        ConfigError: a word is none.
+    """
+    parser = OverridesParser.create()
+    settings = []
+    for word in words:
+        if word.startswith("-"):
+            raise ConfigError(f"{word}: no such flag; there are -m, for sweeps, and --help. {EXPECTED}")
+        try:
+            settings.append(parser.parse_override(word))
+        except HydraException as error:
+            raise ConfigError(f"{word}: it cannot be read. {EXPECTED}") from error
+    return settings
+
+
+def _check_groups(overrides: Sequence[str]) -> None:
+    experiments = sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+    for group, known in (("algorithm", sorted(ALGORITHMS)), ("experiment", experiments)):
         for override in overrides:
-            key = override.partition("=")[0]
-            if f"Could not override '{key}'" in str(error):
-                raise ConfigError(explain_unknown_key(key, algorithm)) from error
-        cause = f": {error.__cause__}" if error.__cause__ else ""
-        raise ConfigError(f"{error}{cause}") from error
+            key, _, name = override.lstrip("+").partition("=")
+            if key == group and name.strip("'\"") not in known and override != "experiment=null":
+                raise ConfigError(f"{override}: expected one of {', '.join(known)}")
+
+
+def _in_our_words(error: Exception, overrides: Sequence[str], algorithm: str) -> str:
+    """What Hydra found wrong, without its call for a look at its own pages."""
+    said = str(error)
+    for override in overrides:
+        key = override.lstrip("~").partition("=")[0]
+        if f"Could not override '{key}'" in said or f"Could not delete from config. '{key}'" in said:
+            return explain_unknown_key(key, algorithm)
+    given = next((override for override in overrides if override in said), " ".join(overrides))
+    why = said.removeprefix(f"Error merging override {given}").removeprefix(": ") or str(error.__cause__)
+    return f"{given}: {why.splitlines()[0]}. {EXPECTED}"
 
 
 def resumes(overrides: list[str]) -> bool:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
@@ -27,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from extender.whole_file import put_whole
-from training.command_line import checked
+from training.command_line import checked, settings_among
 from training.config import ConfigError
 from training.finishing import Result, finish
 from training.launcher import crew
@@ -91,7 +90,7 @@ def parsed(arguments: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
     """Overrides with one value as they are, and what is searched, by key.
 
     Raises:
-        ConfigError: no key has several values.
+        ConfigError: a word is no setting, or no key has several values.
 
     Example:
         >>> parsed(["env.nodes=8", "seed=1,2"])
@@ -99,7 +98,7 @@ def parsed(arguments: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
     """
     common: list[str] = []
     space: dict[str, BaseDistribution] = {}
-    for override in OverridesParser.create().parse_overrides(list(arguments)):
+    for override in settings_among(arguments):
         if not override.is_sweep_override():
             common.append(str(override.input_line))
         elif override.is_interval_sweep():

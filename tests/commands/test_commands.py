@@ -6,7 +6,9 @@ A module that can be run and is not in `COMMANDS` fails here: it is either a com
 import importlib
 import os
 import re
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +100,31 @@ def test_what_is_not_known_is_refused_with_2_and_named(
 
 
 @pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("--nosuch", "--nosuch: no such flag; there are -m, for sweeps, and --help. Expected settings as KEY=VALUE"),
+        ("env.nodes", "env.nodes: it cannot be read. Expected settings as KEY=VALUE, such as env.nodes=32"),
+        ("env.nodes=[1", "env.nodes=[1: it cannot be read. Expected settings as KEY=VALUE"),
+        ("nosuch=1", "nosuch: no such key. Allowed here: name, seed, algorithm"),
+        ("~nosuch", "nosuch: no such key. Allowed here: name, seed, algorithm"),
+        ("algorithm=nosuch", "algorithm=nosuch: expected one of dqn, es, ppo, sac"),
+        ("algorithm=null", "algorithm=null: expected one of dqn, es, ppo, sac"),
+        ("experiment=nosuch", "experiment=nosuch: expected one of cycle, e2e, latency"),
+        ("seed=1,2", "seed=1,2: several values are for a sweep, by -m; a list is [1,2]"),
+        ("env.nodes=abc", "env.nodes=abc: Value 'abc' of type 'str' could not be converted to Integer. Expected"),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_in_one_line_of_our_own(
+    word: str, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said("training.run", [word], monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"training.run: {complaint}")
+    assert error.count("\n") == 1
+    assert "hydra" not in error
+
+
+@pytest.mark.parametrize(
     ("module", "flag", "values"),
     [
         ("training.kind.__main__", "--pods", ("0", "-5", "1.5", "many")),
@@ -113,6 +140,23 @@ def test_a_number_that_cannot_be_is_refused_with_2_and_named(
     for value in values:
         assert said(module, [f"{flag}={value}"], monkeypatch) == 2
         assert f"{flag}: '{value}': expected a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [("training.benchmarks.openb", ["--policy=all", "--mix=all"]), ("benchmarks.simulator", [])],
+)
+def test_ctrl_c_ends_it_with_130_and_one_line(
+    module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    importlib.import_module(module)
+    pressed = threading.Timer(2.0, os.kill, [os.getpid(), signal.SIGINT])  # its work takes minutes
+    pressed.start()
+    try:
+        assert said(module, arguments, monkeypatch) == 130
+    finally:
+        pressed.cancel()
+    assert capsys.readouterr().err == f"{module.rpartition('.')[2]}: interrupted, nothing was written\n"
 
 
 @pytest.mark.parametrize("module", RUNNABLE)
@@ -161,6 +205,11 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ((".venv/bin/stowage-extender", "explain", "--po"), "--pod"),
         (("python", "-m", "training.ev"), "training.evaluate"),
         (("python", "-m", "training.monitor", "--verd"), "--verdict"),
+        (("python", "-m", "training.replay", "--real"), "--real-nodes"),
+        (("python", "-m", "training.kind", "--ke"), "--keep"),
+        (("python", "-m", "training.cycle", "rec"), "record"),
+        (("python", "-m", "training.cycle", "run", "decis"), "decision_log="),
+        (("python", "-m", "training.cycle", "--name", "november", "roll"), "rollback"),
         ((".venv/bin/python", "-m", "training.evaluate", "--serv"), "--service-levels"),
         (("stowage-extender", "serve", "--policy", "a/b.onnx", "--dead"), "--deadline"),
         (("python", "-m", "training.run", "algorithm", "=", "p"), "ppo"),  # as bash takes it apart
@@ -171,6 +220,11 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_bash_completes(script: Path, words: tuple[str, ...], offered: str) -> None:
     assert offered in complete(script, *words)
+
+
+def test_every_command_of_training_is_offered(script: Path) -> None:
+    commands = {words.removeprefix("python -m ") for words in COMMANDS.values() if " training." in words}
+    assert set(complete(script, "python", "-m", "training.")) == commands
 
 
 def test_what_is_none_of_ours_is_left_to_bash(script: Path) -> None:
