@@ -62,10 +62,10 @@ def settings_among(words: Sequence[str]) -> list[Override]:
 
 def _check_groups(overrides: Sequence[str]) -> None:
     experiments = sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
-    for group, known in (("algorithm", sorted(ALGORITHMS)), ("experiment", [*experiments, "null"])):
+    for group, known in (("algorithm", sorted(ALGORITHMS)), ("experiment", experiments)):
         for override in overrides:
             key, _, name = override.lstrip("+").partition("=")
-            if key == group and name.strip("'\"") not in known:
+            if key == group and name.strip("'\"") not in known and override != "experiment=null":
                 raise ConfigError(f"{override}: expected one of {', '.join(known)}")
 
 

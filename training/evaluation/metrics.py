@@ -340,7 +340,7 @@ def _violations(waits: FloatArray, priority: IntArray, service_levels: Mapping[i
 def _allocation_curve(workload: Workload, outcome: Outcome) -> FloatArray:
     capacity = float(workload.allocatable[:, GPU].sum())
     grid = np.linspace(workload.arrival[0], outcome.times[len(workload) - 1], CURVE_POINTS + 1)
-    if capacity == 0 or grid[-1] <= grid[0]:
+    if capacity == 0 or np.diff(grid).min() <= 0:  # also of a span of a few rounding errors
         return np.full(CURVE_POINTS, math.nan)
     in_use = np.interp(grid, outcome.times, outcome.integrals[:, RESOURCES + GPU])
     curve: FloatArray = np.diff(in_use) / np.diff(grid) / capacity

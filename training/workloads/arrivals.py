@@ -92,10 +92,12 @@ def rhythm_within(arrival: FloatArray, spans: Sequence[tuple[float, float]]) -> 
         hours = np.arange(np.floor(begin / HOUR_SECONDS), np.ceil(end / HOUR_SECONDS))
         seconds = np.minimum(end, (hours + 1) * HOUR_SECONDS) - np.maximum(begin, hours * HOUR_SECONDS)
         covered += np.bincount(hours.astype(np.int64) % 24, weights=seconds, minlength=24)
+    variation = _variation(np.concatenate([np.diff(part) for part in parts]))
+    if not covered.any():  # the span of pods that came at once is no length of time: one hour is as good as another
+        return Rhythm(np.ones(24), variation)
     [known] = np.nonzero(covered >= min(COVERED_AT_LEAST, covered.max()))
     rate = _by_hour(np.concatenate(parts))[known] * HOUR_SECONDS / covered[known]
-    weights = np.interp(np.arange(24.0), known, rate, period=24.0)
-    return Rhythm(weights, _variation(np.concatenate([np.diff(part) for part in parts])))
+    return Rhythm(np.interp(np.arange(24.0), known, rate, period=24.0), variation)
 
 
 def _by_hour(arrival: FloatArray) -> FloatArray:
@@ -127,6 +129,8 @@ def arrival_pattern(
     rate = rhythm.hour_weights[(hours[:-1] % DAY_SECONDS / HOUR_SECONDS).astype(int)]
     cumulative = np.concatenate([[0.0], np.cumsum(rate)])
     end = np.interp(seconds, hours, cumulative)
+    if end <= 0:  # nothing of what was recorded came in these hours, as where all came at once
+        return shares
     return np.interp(shares * end, cumulative, hours) / seconds
 
 

@@ -11,6 +11,7 @@ from training.workloads.arrivals import (
     arrival_pattern,
     resample,
     rhythm_of,
+    rhythm_within,
     usable_record,
 )
 from training.workloads.openb import read_population
@@ -31,6 +32,24 @@ def test_diurnal_arrivals_stay_within_their_time(seconds, pods):
     shares = arrival_pattern(pods, seconds, ArrivalProcess.DIURNAL, EVENING, np.random.default_rng(pods))
     assert np.all((shares >= 0) & (shares <= 1))
     assert np.all(np.diff(shares) >= 0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("at", [0.0, 3600.0, 36_000.5])
+def test_pods_that_all_came_in_one_second_come_at_random_times_all_the_same(at: float):
+    rhythm = rhythm_of(np.full(100, at))
+    shares = arrival_pattern(60, 700.0, ArrivalProcess.DIURNAL, rhythm, np.random.default_rng(0))
+    assert np.all((shares >= 0) & (shares <= 1))
+    assert len(np.unique(shares)) == 60
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("at", [0.0, 3600.0, 36_000.5])
+def test_pods_that_all_came_at_once_tell_no_hour_of_the_day_from_another(at: float):
+    rhythm = rhythm_within(np.full(100, at), [(at, float(np.nextafter(at, np.inf)))])
+    assert np.ptp(rhythm.hour_weights) == 0.0
+    assert np.all(np.isfinite(rhythm.hour_weights) & (rhythm.hour_weights > 0))
+    assert rhythm.gap_variation == 1.0
 
 
 def days_of(*counts: int) -> np.ndarray:
