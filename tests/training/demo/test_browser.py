@@ -26,12 +26,17 @@ COLOURS = 160  # of the pictures in docs/: few, so that they are small
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("demo")
-    (folder / "runs" / "first").mkdir(parents=True)
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "runs"
+    (folder / "first").mkdir(parents=True)
     curve = [CurvePoint(1000 * step, step, -50.0 + step, 60.0 - step) for step in range(1, 30)]
-    write_curve(folder / "runs" / "first" / CURVE_FILE, curve)
-    with demo(folder / "runs", folder / "log") as found:
+    write_curve(folder / "first" / CURVE_FILE, curve)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path) -> Iterator[str]:
+    with demo(runs, runs.with_name("log")) as found:
         yield found
 
 
@@ -67,6 +72,18 @@ def assert_nothing_sticks_out(page: Page) -> None:
     beyond = """width => [...document.querySelectorAll('[data-testid=stMain] *')]
         .filter(each => each.getBoundingClientRect().right > width + 1).map(each => each.outerHTML.slice(0, 200))"""
     assert page.evaluate(beyond, width) == []
+
+
+@pytest.mark.parametrize(("path", "title"), [("runs", "Runs"), ("side-by-side", "Side by side")])
+def test_any_page_may_be_the_first_one_of_a_new_server(
+    browser: Browser, runs: Path, tmp_path: Path, path: str, title: str
+) -> None:
+    with demo(runs, tmp_path / "log") as cold:
+        page, _ = opened(browser, DESK)
+        page.goto(f"{cold}/{path}")
+        page.get_by_role("heading", name=title, level=1).wait_for()  # nothing has been imported yet, that takes long
+        assert page.get_by_test_id("stTopNavLink").all_inner_texts()[-1].endswith("Runs")
+        page.close()
 
 
 def test_a_decision_is_explained_and_the_cluster_goes_on(browser: Browser, address: str) -> None:

@@ -5,8 +5,8 @@ import streamlit as st
 
 from training.demo import cells, figures
 from training.demo.live import LiveCluster
-from training.demo.pages import controls
 from training.demo.policies import resources_of
+from training.demo.views import controls
 from training.workloads.selection import WorkloadArguments, draw
 
 PODS = 3000

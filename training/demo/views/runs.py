@@ -6,8 +6,8 @@ import streamlit as st
 
 from training.demo import figures
 from training.demo.cells import table
-from training.demo.pages import controls
 from training.demo.past_runs import POLICY_FILE, REPORT_FILE, PastRun, past_runs, waits
+from training.demo.views import controls
 
 CHART = {"displayModeBar": False, "responsive": True}
 

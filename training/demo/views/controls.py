@@ -7,8 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from extender.policies.base import Policy, PolicyError
-from training.demo.pages.variables import RUNS_VARIABLE
 from training.demo.policies import choices, loaded, receive
+from training.demo.views.variables import RUNS_VARIABLE
 from training.workloads.base import Population
 from training.workloads.selection import WorkloadArguments, load_population
 from training.workloads.tables import TraceError

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from training.demo import cells, figures, paired
-from training.demo.pages import controls
 from training.demo.policies import resources_of
+from training.demo.views import controls
 from training.evaluation.runner import Evaluation
 
 CHART = {"displayModeBar": False, "responsive": True}
