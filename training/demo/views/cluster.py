@@ -20,13 +20,15 @@ def show() -> None:
     """The page."""
     st.title("A cluster at work")
     st.caption("A simulated cluster stands still where the policy has a choice. Step on, and see why it chooses.")
-    with st.sidebar:
+    settings, uploads = st.sidebar.container(), st.sidebar.container()
+    with uploads:
+        controls.upload()  # first, so that what was taken can be chosen at once
+    with settings:
         known = controls.all_choices()
         name = st.selectbox("Policy", list(known), key="policy")
         nodes = st.slider("Nodes", 8, 96, 32, 8, key="nodes")
         arguments, load = controls.workload()
         seed = st.number_input("Seed", 0, 10_000, 1, key="seed", help="Another seed, other pods")
-        controls.upload()
     given = (str(known[name]), nodes, arguments.source, arguments.process, load, seed)
     try:
         if st.session_state.get(GIVEN) != given:
@@ -34,7 +36,7 @@ def show() -> None:
                 st.session_state[LIVE] = _begin(known[name], nodes, arguments, load, int(seed))
             st.session_state[GIVEN] = given
     except controls.REFUSED as error:
-        st.error(str(error), icon=":material/block:")
+        st.error(controls.literal(str(error)), icon=":material/block:")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         steps = {"Next decision": 1, "10 on": 10, "100 on": 100}
