@@ -66,3 +66,15 @@ def test_an_upload_is_offered_at_once(runs: Path) -> None:
 def test_a_refused_upload_is_told_as_it_is_called_and_why(runs: Path) -> None:
     shown = uploaded("compare", NAME, b"\0" * (1024 * 1024 + 1))
     assert shown.error[0].value == (f"The extender refuses ` {NAME} `: ` 1048577 bytes, a policy has at most 1048576 `")
+
+
+def test_the_smallest_and_busiest_cluster_has_something_to_decide(runs: Path) -> None:
+    shown = page("cluster")
+    shown.session_state["nodes"], shown.session_state["load"] = 8, 1.3
+    shown.run()
+    assert not shown.exception
+    assert not shown.info
+    assert any("It fits on" in each.value for each in shown.markdown)
+    shown.file_uploader(key="upload").set_value(("mine.onnx", policy_path("bundled:packing").read_bytes(), "x"))
+    shown.run()
+    assert "upload mine.onnx" in shown.selectbox(key="policy").options

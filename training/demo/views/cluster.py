@@ -10,7 +10,7 @@ from training.demo.views import controls
 from training.workloads.selection import WorkloadArguments, draw
 
 PODS = 3000
-FIRST_DECISIONS = 800  # until the cluster is about as full as it will be
+FIRST_DECISIONS = 800  # until the cluster is about as full as it will be; fewer where few are to be taken
 TICK_SECONDS = 1.0
 LIVE, GIVEN = "live", "live_given"
 CHART = {"displayModeBar": False, "responsive": True}
@@ -58,7 +58,7 @@ def _begin(choice, nodes: int, arguments: WorkloadArguments, load: float, seed: 
         generator=np.random.default_rng(seed),
     )
     live = LiveCluster(drawn, policy, seed)
-    live.advance(FIRST_DECISIONS)
+    live.fill(FIRST_DECISIONS)
     return live
 
 
@@ -86,15 +86,19 @@ def _board(decisions: int) -> None:
         st.subheader("Queue")
         st.html(cells.queue(live.queue()))
     first, second = st.columns(2, gap="medium")
-    first.plotly_chart(figures.over_time(live.history), config=CHART, key="use")
-    second.plotly_chart(figures.waiting_over_time(live.history), config=CHART, key="waiting")
+    course = live.course()
+    first.plotly_chart(figures.over_time(course), config=CHART, key="use")
+    second.plotly_chart(figures.waiting_over_time(course), config=CHART, key="waiting")
 
 
 def _decision(live: LiveCluster) -> None:
     st.subheader("Decision")
     decision = live.decision
     if decision is None:
-        st.info("The episode is over: nothing waits any more. Choose another seed.")
+        st.info(
+            f"All {len(live.workload):,} pods of this episode have been placed. Another seed has others; a lower load "
+            "or more nodes leave more to choose."
+        )
         return
     st.write(cells.headline(decision))
     ranks, why = st.tabs(["Scores", "Why"])
