@@ -96,8 +96,8 @@ def _decision(live: LiveCluster) -> None:
     decision = live.decision
     if decision is None:
         st.info(
-            f"All {len(live.workload):,} pods of this episode have been placed. Another seed has others; a lower load "
-            "or more nodes leave more to choose."
+            f"The episode is over: {live.started:,} of its {len(live.workload):,} pods were placed. Another seed has "
+            "others; a lower load or more nodes leave more to choose."
         )
         return
     st.write(cells.headline(decision))
