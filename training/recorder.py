@@ -24,6 +24,8 @@ from training.progress import Tracker
 RECENT_EPISODES = 100
 CURVE_POINTS = 500  # at most so many, however often an algorithm updates
 CURVE_FILE = "learning_curve.csv"
+FIRST_COLUMNS = 4  # that every learning curve has; others came later
+SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,30 @@ def write_curve(path: Path, curve: list[CurvePoint]) -> None:
 
 
 def read_curve(path: Path) -> list[CurvePoint]:
-    """Read what `write_curve` wrote."""
-    with path.open(newline="") as file:
-        rows = [[float(cell) if cell else math.nan for cell in row] for row in list(csv.reader(file))[1:]]
-    return [CurvePoint(int(steps), *figures) for steps, *figures in rows]
+    """Read what `write_curve` wrote.
+
+    Raises:
+        ValueError: the file does not hold a whole learning curve; the message names it, the line, and what is wrong.
+    """
+    known = [entry.name for entry in fields(CurvePoint)]
+    try:
+        text = path.read_text()
+        heading, *rows = list(csv.reader(text.splitlines())) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no learning curve: {error}") from error
+    if len(heading) < FIRST_COLUMNS or heading != known[: len(heading)]:
+        found = ",".join(heading)[:SHOWN_CHARACTERS]
+        raise ValueError(f"{path} is no learning curve: it begins with {found!r}, expected {','.join(known)}")
+    if not text.endswith("\n"):
+        raise ValueError(f"{path}, line {len(rows) + 1}: the file is cut off within it")
+    return [_point_of(path, line, row, len(heading)) for line, row in enumerate(rows, 2)]
+
+
+def _point_of(path: Path, line: int, row: list[str], columns: int) -> CurvePoint:
+    if len(row) != columns:
+        raise ValueError(f"{path}, line {line}: {len(row)} figures, expected {columns}")
+    try:
+        steps, *figures = (float(cell) if cell else math.nan for cell in row)
+        return CurvePoint(int(steps), *figures)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path}, line {line}: {error}") from error

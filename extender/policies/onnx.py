@@ -7,6 +7,7 @@ with this extender's features is refused with the field that differs.
 
 import copy
 import hashlib
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ FIRST_RESOURCES = ("cpu", "memory", "gpu")  # the columns that `placement` knows
 MAX_BYTES = 1024 * 1024
 OPTIONAL = ("trained_on",)  # metadata that older files do not have
 WARM_UP_ROWS = (1, 2, 500)
+_NUMBER = r"^\[ONNXRuntimeError\] : \d+ : \w+ : "
+_PLACE = r"(?:.*?\S+\.(?:cc|cpp|h):\d+ .*?\)(?: const)? (?=[A-Z\"'(]))?"  # a file, a line, a function's signature
 WARM_UP_SECONDS = 5.0  # a policy that takes longer would never score a pod in time
 
 
@@ -129,7 +132,7 @@ class OnnxPolicy:
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
-            raise PolicyError(f"{name}: not a graph that ONNX Runtime can load: {error}") from error
+            raise PolicyError(f"{name}: not a graph that ONNX Runtime can load: {without_source(error)}") from error
         try:
             self.metadata = PolicyMetadata.from_properties(self._session.get_modelmeta().custom_metadata_map)
             self._verify()
@@ -202,7 +205,7 @@ class OnnxPolicy:
         except DeadlineError as error:
             raise PolicyError(f"{self.name}: {rows} candidates: {error}") from error
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
-            raise PolicyError(f"{self.name}: cannot score {rows} candidates: {error}") from error
+            raise PolicyError(f"{self.name}: cannot score {rows} candidates: {without_source(error)}") from error
         if scores.shape != (rows,) or not np.all(np.isfinite(scores)):
             raise PolicyError(f"{self.name}: {rows} candidates got {scores}, expected {rows} finite score(s)")
 
@@ -254,6 +257,16 @@ def score_in_time(policy: OnnxPolicy, features: FeatureArray, worker: Worker, un
         options.terminate = True
 
     return worker.call(lambda: policy.score_features(features, options), until, end)
+
+
+def without_source(error: Exception) -> str:
+    """What ONNX Runtime says, without its error number and the place in its own source code.
+
+    Example:
+        >>> without_source(Exception("[ONNXRuntimeError] : 1 : FAIL : /a/model.cc:256 Model::Model(const T&) No IR 99"))
+        'No IR 99'
+    """
+    return " ".join(re.sub(_NUMBER + _PLACE, "", str(error), flags=re.DOTALL).split())
 
 
 def load_policy(path: Path) -> OnnxPolicy:

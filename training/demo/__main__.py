@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from extender.closed_pipe import quiet_on_closed_pipe
-from training.demo.pages.variables import RUNS_VARIABLE
+from training.demo.views.variables import RUNS_VARIABLE
 
 PORT = 8501
 HOST = "127.0.0.1"

@@ -3,7 +3,7 @@
 import streamlit as st
 from PIL import Image
 
-from training.demo.pages import cluster, compare, runs
+from training.demo.views import cluster, compare, runs
 
 # A picture of our own: an icon by name would be fetched from a server of fonts.
 icon = Image.new("RGB", (12, 12), "#2f7f9f")

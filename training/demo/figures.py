@@ -5,7 +5,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from training.demo.live import Moment
+from training.demo.live import Course
 from training.demo.paired import PERCENT, unit_of
 from training.evaluation.metrics import Metric
 from training.evaluation.plots import CurvePoint
@@ -16,26 +16,23 @@ HEIGHT = 250
 ROW_HEIGHT, NAME_ABOVE, MARGINS = 54, 16, 70
 
 
-def over_time(history: Sequence[Moment]) -> go.Figure:
+def over_time(course: Course) -> go.Figure:
     """What is in use, by simulated time."""
-    hours = [moment.seconds / 3600 for moment in history]
     figure = _figure("simulated time, h", "in use, %")
-    for name, colour, shares in (
-        ("GPU", GPU, [100 * moment.gpu_in_use for moment in history]),
-        ("CPU", CPU, [100 * moment.cpu_in_use for moment in history]),
-    ):
-        figure.add_scatter(x=hours, y=shares, mode="lines", name=name, line={"color": colour, "width": 2})
+    for name, colour, shares in (("GPU", GPU, course.gpu_in_use), ("CPU", CPU, course.cpu_in_use)):
+        line = {"color": colour, "width": 2, "shape": "hv"}
+        figure.add_scatter(x=course.seconds / 3600, y=100 * shares, mode="lines", name=name, line=line)
     figure.update_yaxes(range=[0, 102])
     return figure
 
 
-def waiting_over_time(history: Sequence[Moment]) -> go.Figure:
+def waiting_over_time(course: Course) -> go.Figure:
     """How many pods wait, by simulated time."""
     figure = _figure("simulated time, h", "pods that wait")
-    hours, waiting = [moment.seconds / 3600 for moment in history], [moment.waiting for moment in history]
     line = {"color": WAITING, "width": 2, "shape": "hv"}
-    figure.add_scatter(x=hours, y=waiting, mode="lines", name="waiting", line=line, showlegend=False)
-    figure.update_yaxes(range=[0, max(5, 1.1 * max(waiting, default=0))], tickformat=",d")
+    hours = course.seconds / 3600
+    figure.add_scatter(x=hours, y=course.waiting, mode="lines", name="waiting", line=line, showlegend=False)
+    figure.update_yaxes(range=[0, max(5, 1.1 * float(course.waiting.max()))], tickformat=",d")
     return figure
 
 

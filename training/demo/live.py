@@ -26,6 +26,7 @@ from training.workloads.base import FloatArray, IntArray, Workload
 
 SECOND_OPINION = "kube-scheduler-default"
 GIB = 1024**3
+COURSE_POINTS = 601  # more than a chart has pixels to show
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,15 @@ class Moment(NamedTuple):
     gpu_in_use: float  # share of all
     cpu_in_use: float
     waiting: int  # pods
+
+
+class Course(NamedTuple):
+    """How the cluster was over time; (T,) each, evenly spaced. Without preemption: a pod runs once."""
+
+    seconds: FloatArray
+    waiting: FloatArray  # pods
+    gpu_in_use: FloatArray  # share of all
+    cpu_in_use: FloatArray
 
 
 class WaitingPod(NamedTuple):
@@ -148,6 +158,36 @@ class LiveCluster:
             best = self._choice.ranking
             carry_out(self._episode, best.rows[0], best.devices[0])
             self._look()
+
+    def fill(self, decisions: int) -> None:
+        """Play on until the cluster is about as full as it will be, and there is still something to decide.
+
+        Args:
+            decisions: to carry out; fewer where half of the pods have come before.
+        """
+        while decisions > 0 and 2 * self.arrived < len(self.workload):
+            self.advance(1)
+            decisions -= 1
+
+    def course(self) -> "Course":
+        """How many pods waited and what was in use over the time so far, also where there was nothing to decide."""
+        now, pods = self.seconds, self._episode.pods
+        request = self._episode.shapes.request[pods.shape]
+        whole = np.maximum(self.workload.allocatable.sum(axis=0), 1)
+        times = np.linspace(0.0, now, COURSE_POINTS)
+
+        def until(ends: FloatArray, amounts: FloatArray) -> FloatArray:
+            """Sum of the amounts whose time has come, at each time; NaN never comes."""
+            order = np.argsort(ends)
+            summed = np.concatenate([[0.0], np.cumsum(amounts[order])])
+            return summed[np.searchsorted(ends[order], times, side="right")]
+
+        one = np.ones(len(pods.arrival))
+        gpu, cpu = (
+            until(pods.started, request[:, at] / whole[at]) - until(pods.finishes, request[:, at] / whole[at])
+            for at in (GPU, CPU)
+        )
+        return Course(times, until(pods.arrival, one) - until(pods.started, one), gpu, cpu)
 
     def used_shares(self) -> FloatArray:
         """Share of each resource that is in use on each node; (N, R), 0 where a node has none of it."""

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from extender.policies.base import Policy
+from extender.policies.base import Policy, PolicyError
 from extender.policies.bundled import PREFIX, bundled_names, policy_path
 from extender.policies.heuristics import RULES
 from extender.policies.onnx import OnnxPolicy, load_policy
@@ -35,7 +35,7 @@ def receive(name: str, content: bytes, folder: Path) -> Path:
         folder: where to.
 
     Raises:
-        PolicyError: the extender would refuse the file; the message says why, in terms of the file's name.
+        PolicyError: the extender would refuse the file; the message says why, and not where the file was kept.
     """
     digest = hashlib.sha256(content).hexdigest()[:12]
     stem = "".join(letter for letter in Path(name).stem if letter.isalnum() or letter in "._-") or "policy"
@@ -44,6 +44,9 @@ def receive(name: str, content: bytes, folder: Path) -> Path:
     file.write_bytes(content)
     try:
         load_policy(file)
+    except PolicyError as error:
+        file.unlink()
+        raise PolicyError(str(error).removeprefix(f"{file}: ").removeprefix(f"{file.stem}: ")) from error
     except Exception:
         file.unlink()
         raise

@@ -26,12 +26,17 @@ COLOURS = 160  # of the pictures in docs/: few, so that they are small
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("demo")
-    (folder / "runs" / "first").mkdir(parents=True)
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "runs"
+    (folder / "first").mkdir(parents=True)
     curve = [CurvePoint(1000 * step, step, -50.0 + step, 60.0 - step) for step in range(1, 30)]
-    write_curve(folder / "runs" / "first" / CURVE_FILE, curve)
-    with demo(folder / "runs", folder / "log") as found:
+    write_curve(folder / "first" / CURVE_FILE, curve)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path) -> Iterator[str]:
+    with demo(runs, runs.with_name("log")) as found:
         yield found
 
 
@@ -69,6 +74,18 @@ def assert_nothing_sticks_out(page: Page) -> None:
     assert page.evaluate(beyond, width) == []
 
 
+@pytest.mark.parametrize(("path", "title"), [("runs", "Runs"), ("side-by-side", "Side by side")])
+def test_any_page_may_be_the_first_one_of_a_new_server(
+    browser: Browser, runs: Path, tmp_path: Path, path: str, title: str
+) -> None:
+    with demo(runs, tmp_path / "log") as cold:
+        page, _ = opened(browser, DESK)
+        page.goto(f"{cold}/{path}")
+        page.get_by_role("heading", name=title, level=1).wait_for()  # nothing has been imported yet, that takes long
+        assert page.get_by_test_id("stTopNavLink").all_inner_texts()[-1].endswith("Runs")
+        page.close()
+
+
 def test_a_decision_is_explained_and_the_cluster_goes_on(browser: Browser, address: str) -> None:
     page, hosts = opened(browser, DESK)
     page.goto(address)
@@ -91,8 +108,9 @@ def test_an_upload_is_verified_by_the_extender(browser: Browser, address: str) -
     page.goto(address)
     field = page.locator("input[type=file]")
     field.wait_for(state="attached")
-    field.set_input_files({"name": "bad.onnx", "mimeType": "application/octet-stream", "buffer": b"no graph"})
-    expect(page.get_by_text("The extender refuses bad.onnx")).to_be_visible()
+    name = "we *ird* [a](http://x).onnx"  # no emphasis, no link
+    field.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": b"no graph"})
+    expect(page.get_by_text(f"The extender refuses {name}: not a graph in an ONNX file")).to_be_visible()
     good = policy_path("bundled:packing").read_bytes()
     field.set_input_files({"name": "mine.onnx", "mimeType": "application/octet-stream", "buffer": good})
     expect(page.get_by_text("mine.onnx is a policy that the extender serves")).to_be_visible()

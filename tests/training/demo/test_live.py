@@ -93,6 +93,34 @@ def test_a_decision_reads_as_text(live: LiveCluster) -> None:
 
 
 def test_axes_have_units(live: LiveCluster) -> None:
-    for figure in (figures.over_time(live.history), figures.waiting_over_time(live.history)):
+    for figure in (figures.over_time(live.course()), figures.waiting_over_time(live.course())):
         assert figure.layout.xaxis.title.text == "simulated time, h"
         assert figure.layout.yaxis.title.text in ("in use, %", "pods that wait")
+
+
+def test_the_course_agrees_with_what_was_seen_at_the_last_decision(live: LiveCluster) -> None:
+    course, last = live.course(), live.history[-1]
+    assert (course.gpu_in_use[-1], course.cpu_in_use[-1]) == pytest.approx((last.gpu_in_use, last.cpu_in_use))
+    assert course.waiting[-1] == last.waiting + 1  # and the pod that is being decided on
+    assert course.seconds[-1] == last.seconds
+
+
+def test_the_course_goes_on_where_there_is_nothing_to_decide() -> None:
+    drawn = openb_like(NODES, 400, 1.3, 5)
+    live = LiveCluster(drawn, "kube-scheduler-default", seed=1)
+    live.advance(10 * len(drawn))
+    course = live.course()
+    waited = np.trapezoid(course.waiting, course.seconds)
+    assert waited == pytest.approx(live.mean_wait_seconds * live.arrived, rel=0.02)
+    assert np.diff(course.waiting).min() > -0.1 * course.waiting.max()  # the queue does not vanish at once
+
+
+def test_a_cluster_is_filled_and_leaves_something_to_decide() -> None:
+    drawn = openb_like(NODES, 400, 1.3, 5)
+    live = LiveCluster(drawn, "kube-scheduler-default", seed=1)
+    live.fill(10 * len(drawn))
+    assert live.decision is not None
+    assert len(drawn) / 2 <= live.arrived < len(drawn)
+    few = LiveCluster(drawn, "kube-scheduler-default", seed=1)
+    few.fill(5)
+    assert len(few.history) == 6

@@ -6,8 +6,8 @@ import streamlit as st
 
 from training.demo import figures
 from training.demo.cells import table
-from training.demo.pages import controls
-from training.demo.past_runs import POLICY_FILE, REPORT_FILE, PastRun, past_runs, waits
+from training.demo.past_runs import POLICY_FILE, REPORT_FILE, PastRun, past_runs, shown
+from training.demo.views import controls
 
 CHART = {"displayModeBar": False, "responsive": True}
 
@@ -23,12 +23,11 @@ def show() -> None:
         return
     run = found[st.selectbox("Run", list(found), key="run")]
     st.caption(f"last written {time.strftime('%Y-%m-%d %H:%M', time.localtime(run.modified))}")
-    try:
-        _curve(run)
-        _evaluation(run)
-    except (ValueError, KeyError, OSError) as error:
-        st.error(f"{run.folder} cannot be read: {error}", icon=":material/block:")
-    _files(run)
+    for part in (_curve, _evaluation, _files):
+        try:
+            part(run)
+        except (ValueError, OSError) as error:  # the other parts may be sound
+            st.error(controls.literal(str(error)), icon=":material/block:")
 
 
 def _curve(run: PastRun) -> None:
@@ -46,8 +45,9 @@ def _evaluation(run: PastRun) -> None:
     if evaluation is None:
         return
     st.subheader("Evaluation on held-back seeds")
-    st.html(table(("load", "policy", "mean wait, s", "run against it"), waits(evaluation), numbers=2))
-    st.caption("The run's policy against each of the others, paired by seed, with 95 % intervals.")
+    titles, rows = shown(evaluation)
+    st.html(table(titles, rows, numbers=2, wide=titles.index("policy")))
+    st.caption("A judged policy against each of the others, paired by seed, with 95 % intervals.")
 
 
 def _files(run: PastRun) -> None:

@@ -1,10 +1,12 @@
 """Policies side by side: the same arrivals for all, and what may be said of the difference."""
 
+from html import escape
+
 import streamlit as st
 
 from training.demo import cells, figures, paired
-from training.demo.pages import controls
 from training.demo.policies import resources_of
+from training.demo.views import controls
 from training.evaluation.runner import Evaluation
 
 CHART = {"displayModeBar": False, "responsive": True}
@@ -17,13 +19,13 @@ def show() -> None:
     """The page."""
     st.title("Side by side")
     st.caption("Every policy meets the same pods on the same cluster; a difference is only as good as its interval.")
-    known = controls.all_choices()
     with st.sidebar:
         nodes = st.slider("Nodes", 8, 128, 32, 8, key="compare_nodes")
         arguments, load = controls.workload()
         pods = st.slider("Pods of an episode", 500, 4000, 1500, 500, key="compare_pods")
         seeds = st.slider("Episodes (seeds)", 5, 40, 10, 5, key="compare_seeds")
         controls.upload()
+    known = controls.all_choices()
     first = [name for name in FIRST_CHOICES if name in known]
     chosen = st.multiselect("Policies", list(known), first, max_selections=AT_MOST, key="compared")
     if len(chosen) < 2:
@@ -46,7 +48,7 @@ def show() -> None:
                 lambda done, total, what: bar.progress(done / total, f"{done} of {total} episodes"),
             )
         except controls.REFUSED as error:
-            st.error(str(error), icon=":material/block:")
+            st.error(controls.literal(str(error)), icon=":material/block:")
             return
         finally:
             bar.empty()
@@ -66,7 +68,7 @@ def _results(evaluation: Evaluation) -> None:
     differences = paired.differences(evaluation, metric.key)
     st.plotly_chart(figures.paired_differences(differences, metric), config=CHART, key="differences")
     for entry in differences:
-        st.write(paired.verdict(entry, metric))
+        st.html(f"<p>{escape(paired.verdict(entry, metric))}</p>")
     st.caption(f"{metric.definition} Better is {metric.better}.")
     for each in (evaluation.metrics[key] for key in paired.SHOWN_METRICS):
         st.subheader(each.label)

@@ -1,14 +1,15 @@
 """The settings that pages share: which policy, which workload, how much load."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
 import streamlit as st
 
 from extender.policies.base import Policy, PolicyError
-from training.demo.pages.variables import RUNS_VARIABLE
 from training.demo.policies import choices, loaded, receive
+from training.demo.views.variables import RUNS_VARIABLE
 from training.workloads.base import Population
 from training.workloads.selection import WorkloadArguments, load_population
 from training.workloads.tables import TraceError
@@ -42,11 +43,22 @@ def upload() -> None:
     try:
         file = receive(given.name, given.getvalue(), Path(st.session_state["folder"].name))
     except PolicyError as error:
-        reason = str(error).replace(st.session_state["folder"].name, "")
-        st.error(f"The extender refuses {given.name}: {reason}", icon=":material/block:")
+        st.error(f"The extender refuses {literal(given.name)}: {literal(str(error))}", icon=":material/block:")
         return
     st.session_state.setdefault(UPLOADS, {})[f"upload {given.name}"] = file
-    st.success(f"{given.name} is a policy that the extender serves.", icon=":material/check:")
+    st.success(f"{literal(given.name)} is a policy that the extender serves.", icon=":material/check:")
+
+
+def literal(text: str) -> str:
+    """Markdown that shows a text as it is, whatever is in it: escaped characters would still become links and icons.
+
+    Example:
+        >>> literal("a *b* [c](d)")
+        '` a *b* [c](d) `'
+    """
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence} {' '.join(text.split())} {fence}"
 
 
 def workload() -> tuple[WorkloadArguments, float]:

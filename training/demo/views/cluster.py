@@ -5,12 +5,12 @@ import streamlit as st
 
 from training.demo import cells, figures
 from training.demo.live import LiveCluster
-from training.demo.pages import controls
 from training.demo.policies import resources_of
+from training.demo.views import controls
 from training.workloads.selection import WorkloadArguments, draw
 
 PODS = 3000
-FIRST_DECISIONS = 800  # until the cluster is about as full as it will be
+FIRST_DECISIONS = 800  # until the cluster is about as full as it will be; fewer where few are to be taken
 TICK_SECONDS = 1.0
 LIVE, GIVEN = "live", "live_given"
 CHART = {"displayModeBar": False, "responsive": True}
@@ -20,13 +20,15 @@ def show() -> None:
     """The page."""
     st.title("A cluster at work")
     st.caption("A simulated cluster stands still where the policy has a choice. Step on, and see why it chooses.")
-    with st.sidebar:
+    settings, uploads = st.sidebar.container(), st.sidebar.container()
+    with uploads:
+        controls.upload()  # first, so that what was taken can be chosen at once
+    with settings:
         known = controls.all_choices()
         name = st.selectbox("Policy", list(known), key="policy")
         nodes = st.slider("Nodes", 8, 96, 32, 8, key="nodes")
         arguments, load = controls.workload()
         seed = st.number_input("Seed", 0, 10_000, 1, key="seed", help="Another seed, other pods")
-        controls.upload()
     given = (str(known[name]), nodes, arguments.source, arguments.process, load, seed)
     try:
         if st.session_state.get(GIVEN) != given:
@@ -34,7 +36,7 @@ def show() -> None:
                 st.session_state[LIVE] = _begin(known[name], nodes, arguments, load, int(seed))
             st.session_state[GIVEN] = given
     except controls.REFUSED as error:
-        st.error(str(error), icon=":material/block:")
+        st.error(controls.literal(str(error)), icon=":material/block:")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         steps = {"Next decision": 1, "10 on": 10, "100 on": 100}
@@ -56,7 +58,7 @@ def _begin(choice, nodes: int, arguments: WorkloadArguments, load: float, seed: 
         generator=np.random.default_rng(seed),
     )
     live = LiveCluster(drawn, policy, seed)
-    live.advance(FIRST_DECISIONS)
+    live.fill(FIRST_DECISIONS)
     return live
 
 
@@ -84,15 +86,19 @@ def _board(decisions: int) -> None:
         st.subheader("Queue")
         st.html(cells.queue(live.queue()))
     first, second = st.columns(2, gap="medium")
-    first.plotly_chart(figures.over_time(live.history), config=CHART, key="use")
-    second.plotly_chart(figures.waiting_over_time(live.history), config=CHART, key="waiting")
+    course = live.course()
+    first.plotly_chart(figures.over_time(course), config=CHART, key="use")
+    second.plotly_chart(figures.waiting_over_time(course), config=CHART, key="waiting")
 
 
 def _decision(live: LiveCluster) -> None:
     st.subheader("Decision")
     decision = live.decision
     if decision is None:
-        st.info("The episode is over: nothing waits any more. Choose another seed.")
+        st.info(
+            f"The episode is over: {live.started:,} of its {len(live.workload):,} pods were placed. Another seed has "
+            "others; a lower load or more nodes leave more to choose."
+        )
         return
     st.write(cells.headline(decision))
     ranks, why = st.tabs(["Scores", "Why"])

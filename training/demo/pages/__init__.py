@@ -1,1 +1,0 @@
-"""The pages: widgets only; what they show is computed elsewhere."""
