@@ -268,6 +268,13 @@ def test_metrics_that_the_network_policy_lets_nobody_read_are_said_to_be_so(helm
     assert "metricsFrom is empty" in notes(helm, alone | {"networkPolicy.extenderFrom": peers})
 
 
+def test_a_decision_log_that_goes_with_its_pod_is_said_to_do_so(helm: Path) -> None:
+    logged = {"extender.decisionLog.enabled": True}
+    assert "extender.decisionLog.volume is empty" in notes(helm, logged)
+    kept = logged | {"extender.decisionLog.volume": {"persistentVolumeClaim": {"claimName": "decisions"}}}
+    assert "decisionLog" not in notes(helm, kept)
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [("podDisruptionBudget.enabled", "PodDisruptionBudget"), ("serviceAccount.create", "ServiceAccount")],

@@ -54,6 +54,19 @@ def test_the_reference_has_docstrings_with_their_examples(site: Path) -> None:
     assert "extender.decision._" not in page
 
 
+def test_the_reference_has_every_module_that_a_page_names_for_its_fields(site: Path) -> None:
+    shown = "".join((site / "reference" / f"{name}.html").read_text() for name in ("extender", "training"))
+    named = {
+        found.removesuffix(".py").replace("/", ".")
+        for page in (ROOT / "docs").rglob("*.md")
+        for found in re.findall(r"\bextender/telemetry/\w+\.py\b", page.read_text())
+    } | {f"training.algorithms.{name}" for name in ("es", "ppo", "dqn", "sac")}
+    assert {"extender.telemetry.verdict", "extender.telemetry.decision_records"} <= named
+    assert [name for name in sorted(named) if f'id="{name}"' not in shown] == []
+    assert 'id="training.cycle.' in shown
+    assert 'id="training.monitor.' in shown
+
+
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         canonical = page.read_text().replace('<link rel="canonical"', "")

@@ -29,7 +29,8 @@ def snapshot(path: Path, begin: float, end: float, last_seconds: float = math.in
 
     Args:
         path: of the log, or a folder with several.
-        begin, end: Unix seconds; decisions from the one on and before the other.
+        begin: Unix seconds; decisions from then on.
+        end: Unix seconds; decisions before that.
         last_seconds: only those of so much of the log's end.
 
     Raises:
