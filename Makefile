@@ -49,8 +49,9 @@ browser: ## Install Debian's Chromium, which the tests of the demo drive, where 
 pictures: $(VENV_STAMP) ## Take the pictures of the demo in docs/pictures anew
 	STOWAGE_PICTURES=docs/pictures $(PYTHON) -m pytest -q tests/training/demo/test_browser.py
 
+# Not with --quiet: it drops warnings before --strict counts them.
 docs: $(VENV_STAMP) ## Build the site of all pages, with the API reference, into dist/docs; a dead link is an error
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 proto: $(VENV_STAMP) ## Generate the Python code of proto/
 	$(PYTHON) proto/generate.py

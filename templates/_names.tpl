@@ -60,9 +60,10 @@ labels:
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 
-{{- /* v1.36.3+k3s1 and v1.36.3-gke.1 are v1.36.3 to registry.k8s.io. */ -}}
+{{- /* v1.36.3+k3s1 and v1.36.3-gke.1 are v1.36.3 to registry.k8s.io; whoever renders for 1.36 gets v1.36.0. */ -}}
 {{- define "stowage.schedulerImage" -}}
-{{- $version := regexFind "^v[0-9]+\\.[0-9]+\\.[0-9]+" .Capabilities.KubeVersion.Version -}}
+{{- $version := regexFind "^v[0-9]+\\.[0-9]+(\\.[0-9]+)?" .Capabilities.KubeVersion.Version -}}
+{{- $version = ternary $version (printf "%s.0" $version) (regexMatch "\\..*\\." $version) -}}
 {{- printf "%s:%s" .Values.scheduler.image.repository (default $version .Values.scheduler.image.tag) -}}
 {{- end -}}
 

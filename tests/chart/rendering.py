@@ -92,6 +92,13 @@ def render(helm: Path, values: Document | None = None, *arguments: str, release:
     return Rendered([document for document in yaml.safe_load_all(text) if document])
 
 
+def notes(helm: Path, values: Document | None = None) -> str:
+    """What helm says after the installation of a release."""
+    given = set_values(values or {})
+    text = run_helm(helm, "install", "stowage", ROOT, "--namespace=scheduling", "--dry-run=client", *given)
+    return text.partition("\nNOTES:\n")[2]
+
+
 def set_values(values: Document) -> list[str]:
     """Arguments of helm that set values, by their paths."""
     return [f"--set-json={path}={json.dumps(value)}" for path, value in values.items()]

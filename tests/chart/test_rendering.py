@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from extender.settings import Settings
-from tests.chart.rendering import ROOT, HelmError, flags, render
+from tests.chart.rendering import ROOT, Document, HelmError, flags, notes, render
 
 pytestmark = pytest.mark.cluster
 
@@ -41,6 +41,11 @@ def test_the_lease_that_is_made_is_the_one_that_is_led_by(helm: Path) -> None:
 def test_kube_scheduler_has_the_version_of_the_cluster(helm: Path) -> None:
     rendered = render(helm, None, "--kube-version=v1.36.1-gke.1234")
     assert rendered.scheduler()["image"] == "registry.k8s.io/kube-scheduler:v1.36.1"
+
+
+def test_without_a_patch_version_kube_scheduler_has_the_first_of_its_minor_version(helm: Path) -> None:
+    rendered = render(helm, None, "--kube-version=1.36")
+    assert rendered.scheduler()["image"] == "registry.k8s.io/kube-scheduler:v1.36.0"
 
 
 def test_an_old_cluster_is_refused(helm: Path) -> None:
@@ -250,6 +255,24 @@ def test_a_network_policy_lets_in_who_is_named_and_nobody_by_default(helm: Path)
     (rule,) = opened.one("NetworkPolicy")["spec"]["ingress"]
     assert rule["from"] == [peer]
     assert [port["port"] for port in rule["ports"]] == ["extender", "https"]
+
+
+def test_metrics_that_the_network_policy_lets_nobody_read_are_said_to_be_so(helm: Path) -> None:
+    watched = {"metrics.enabled": True, "networkPolicy.enabled": True}
+    peers: list[Document] = [{"podSelector": {}}]
+    assert "networkPolicy.metricsFrom is empty" in notes(helm, watched)
+    for values in ({}, watched | {"networkPolicy.enabled": False}, watched | {"networkPolicy.metricsFrom": peers}):
+        assert "metricsFrom" not in notes(helm, values)
+    alone = watched | {"scheduler.enabled": False}
+    assert "metricsFrom" not in notes(helm, alone)  # everybody reaches the extender, its metrics included
+    assert "metricsFrom is empty" in notes(helm, alone | {"networkPolicy.extenderFrom": peers})
+
+
+def test_a_decision_log_that_goes_with_its_pod_is_said_to_do_so(helm: Path) -> None:
+    logged = {"extender.decisionLog.enabled": True}
+    assert "extender.decisionLog.volume is empty" in notes(helm, logged)
+    kept = logged | {"extender.decisionLog.volume": {"persistentVolumeClaim": {"claimName": "decisions"}}}
+    assert "decisionLog" not in notes(helm, kept)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ ELSEWHERE = (
         "tests/cluster/kind/test_release.py::test_a_candidate_comes_and_goes_with_its_configmap",
     ),
     Elsewhere(r"^kubectl .* exec .* explain ", CLUSTER, "tests/extender/server/test_explain.py"),
+    Elsewhere(
+        r"^xargs .*kubectl .* exec .*/rollback",
+        CLUSTER,
+        "tests/extender/server/test_rollout.py::test_what_the_operators_guide_runs_in_every_pod_rolls_back",
+    ),
     Elsewhere(r"^kubectl .* port-forward ", CLUSTER, "tests/extender/server/test_rollout.py"),
     Elsewhere(r"^curl .*/rollback$", CLUSTER, "tests/extender/server/test_rollout.py"),
     Elsewhere(r"^mkdir -p trace$", "makes room for what a cluster prints", "tests/training/workloads/test_kubectl.py"),

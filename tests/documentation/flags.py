@@ -130,18 +130,19 @@ def _check_extender(words: Sequence[str]) -> None:
 
 def _check_chart_values(words: Sequence[str]) -> None:
     schema = json.loads((ROOT / "values.schema.json").read_text())
-    settings = [value for flag, value in pairwise(words) if flag == "--set"]
-    for setting in settings:
+    for flag, setting in pairwise(words):
+        if flag not in ("--set", "--set-json"):
+            continue
         path, _, value = setting.partition("=")
         part = schema
         for key in path.split("."):
             if "properties" not in part or key not in part["properties"]:
-                raise FlagError(f"--set {setting}: the chart has no value {path}")
+                raise FlagError(f"{flag} {setting}: the chart has no value {path}")
             part = part["properties"][key]
             if "$ref" in part:
                 part = schema["$defs"][part["$ref"].rpartition("/")[2]]
         if "enum" in part and yaml.safe_load(value) not in part["enum"]:
-            raise FlagError(f"--set {setting}: expected one of {part['enum']}")
+            raise FlagError(f"{flag} {setting}: expected one of {part['enum']}")
 
 
 def _check_targets(words: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The extender's decision log, read while it is being written and rotated away.
 
 `snapshot` takes the records of a time, all of them; `Follower` gives what has come since it last looked, and is cheap
-to ask every second for a day.
+to ask every second for a day. A folder with the logs of several replicas is read as one log.
 """
 
 import hashlib
@@ -14,22 +14,23 @@ import msgspec
 
 from extender.telemetry.decision_records import PodRecord, Record
 from training.cycle.records import CycleError
-from training.workloads.recorded import files_of, read_records
+from training.workloads.recorded import files_of, logs_of, read_records
 
 TRIES = 5
 
 
 def written(path: Path) -> bool:
     """Whether there is a log, be it only files that were rotated away."""
-    return any(file.is_file() for file in files_of(path))
+    return any(file.is_file() for file in _files(path))
 
 
 def snapshot(path: Path, begin: float, end: float, last_seconds: float = math.inf) -> list[Record]:
     """What came and was decided in a time, and all that is known of these pods.
 
     Args:
-        path: of the log.
-        begin, end: Unix seconds; decisions from the one on and before the other.
+        path: of the log, or a folder with several.
+        begin: Unix seconds; decisions from then on.
+        end: Unix seconds; decisions before that.
         last_seconds: only those of so much of the log's end.
 
     Raises:
@@ -56,7 +57,7 @@ class Follower:
     """What is added to a log from some time on, each record once, whatever is rotated away meanwhile.
 
     Args:
-        path: of the log.
+        path: of the log, or a folder with several.
         begin: Unix seconds; older records are left out.
     """
 
@@ -68,7 +69,13 @@ class Follower:
 
     def read(self) -> Iterator[Record]:
         """The records since the last time, the oldest first; lines that are torn, or not whole yet, are left out."""
-        for file in files_of(self._path):
+        if len(logs_of(self._path)) == 1:
+            yield from self._added()
+        else:
+            yield from sorted(self._added(), key=lambda record: record.time)
+
+    def _added(self) -> Iterator[Record]:
+        for file in _files(self._path):
             try:
                 descriptor = os.open(file, os.O_RDONLY)
             except FileNotFoundError:
@@ -97,4 +104,9 @@ class Follower:
 
 def _inodes(path: Path) -> list[int]:
     """What tells whether a file of the log was rotated away."""
-    return [file.stat().st_ino for file in files_of(path) if file.is_file()]
+    return [file.stat().st_ino for file in _files(path) if file.is_file()]
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of all logs, those of each the oldest first."""
+    return [file for log in logs_of(path) for file in files_of(log)]

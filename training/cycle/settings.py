@@ -96,9 +96,13 @@ class CanarySettings:
 class Settings:
     """Everything about a cycle."""
 
-    decision_log: Annotated[str | None, Field(min_length=1, description="the extender's, as --decision-log says")] = (
-        None
-    )
+    decision_log: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="the extender's, as --decision-log says, or a folder with those of several replicas",
+        ),
+    ] = None
     nodes: Annotated[
         str | None,
         Field(

@@ -140,8 +140,7 @@ def holm_family(evaluation: Evaluation) -> str:
 
 def terminal_tables(evaluation: Evaluation) -> list[Table]:
     """What the policies came to, a row per load and policy; and how their mean waits differ."""
-    seeds = len(evaluation.seeds)
-    values = Table(title=f"{evaluation.workload}, means of {seeds} seeds")
+    values = Table(title=f"{evaluation.workload}, means of {_count(len(evaluation.seeds), evaluation.paired_by)}")
     metrics = [evaluation.metrics[key] for key in TERMINAL_METRICS if key in evaluation.metrics]
     for heading in ("load", "policy", *(_heading(metric) for metric in metrics)):
         values.add_column(heading, justify="left" if heading == "policy" else "right")
@@ -156,7 +155,8 @@ def terminal_tables(evaluation: Evaluation) -> list[Table]:
     if not evaluation.comparisons:
         return [values]
     differences = Table(
-        title=f"{pairs_title(evaluation)}: difference in mean wait, paired by seed", caption=holm_family(evaluation)
+        title=f"{pairs_title(evaluation)}: difference in mean wait, paired by {evaluation.paired_by}",
+        caption=holm_family(evaluation),
     )
     for heading in ("load", "policy", "difference [95 %]", "p (Holm)", "P(better) [95 %]"):
         differences.add_column(heading, justify="left" if heading == "policy" else "right")
@@ -204,7 +204,7 @@ def markdown_report(
         ]
         parts += [
             f"## Load {load:g}",
-            "### Means over the seeds",
+            f"### Means over the {evaluation.paired_by}s",
             markdown_table(["metric", *map(title, evaluation.policies)], rows),
         ]
         if evaluation.comparisons:
@@ -237,18 +237,21 @@ def markdown_report(
             ]
     for appendix in appendices:
         parts += [f"## {appendix.title}", appendix.note, markdown_table(appendix.headings, appendix.rows)]
-    parts += ["## What the numbers mean", HOW_TO_READ, definitions(evaluation.metrics.values())]
+    parts += ["## What the numbers mean", how_to_read(evaluation), definitions(evaluation.metrics.values())]
     return "\n\n".join(parts) + "\n"
 
 
-HOW_TO_READ = (
-    "Every policy meets the same pods, so differences are taken within a seed. Intervals are 95 % bootstrap intervals "
-    "of the difference of the means; one that excludes 0 is evidence. p (Holm) is the signed-rank test's p value, "
-    "corrected for all comparisons in the same metric, those at the other loads included, but not for the number of "
-    "metrics: who looks at several of them finds some difference by chance more often. P(better) is the "
-    "probability that the policy is the better one on a further seed. IQM is the interquartile mean, the mean of the "
-    "middle half of the seeds."
-)
+def how_to_read(evaluation: Evaluation) -> str:
+    """What intervals, p values and the like mean, in words."""
+    it = evaluation.paired_by
+    return (
+        f"Every policy meets the same pods, so differences are taken within a {it}. Intervals are 95 % bootstrap "
+        "intervals of the difference of the means; one that excludes 0 is evidence. p (Holm) is the signed-rank test's "
+        "p value, corrected for all comparisons in the same metric, those at the other loads included, but not for the "
+        "number of metrics: who looks at several of them finds some difference by chance more often. P(better) is the "
+        f"probability that the policy is the better one on a further {it}. IQM is the interquartile mean, the mean of "
+        f"the middle half of the {it}s."
+    )
 
 
 def definitions(metrics: Iterable[Metric]) -> str:
@@ -293,7 +296,7 @@ def html_report(
     return ENVIRONMENT.get_template("report.html.j2").render(
         name=name,
         facts={**_facts(evaluation), **facts},
-        how_to_read=HOW_TO_READ,
+        how_to_read=how_to_read(evaluation),
         evaluation=evaluation,
         metrics=list(evaluation.metrics.values()),
         compared=_compared(evaluation),

@@ -135,6 +135,11 @@ class Evaluation:
         """The seeds, ascending."""
         return sorted({result.seed for result in self.results})
 
+    @property
+    def paired_by(self) -> str:
+        """What the policies meet on, in a word: "seed", or "period" of a record (`evaluation.periods`)."""
+        return "period" if "periods" in self.settings else "seed"
+
     def of(self, policy: str, load: float | None = None) -> list[EpisodeResult]:
         """The episodes of a policy, at one load or at all."""
         return [result for result in self.results if result.policy == policy and (load is None or result.load == load)]

@@ -6,9 +6,10 @@
     python -m training.monitor recorded --policy bundled:latency --workload openb --process trace
     python -m training.monitor recorded --policy bundled:latency --reference recorded-last-year
 
-FOLDER holds the extender's decision log, decisions.jsonl, and the nodes (docs/workloads.md). The last whole periods of
-it are played once more in the simulator, under the policy and under rules, and compared period by period. The verdict
-file is what the extender's --outcome-file looks at (docs/monitoring.md).
+FOLDER holds the extender's decision log, decisions.jsonl, or those of several replicas, POD.jsonl, and the nodes:
+nodes.json as kubectl get nodes -o json prints them, or nodes.csv. The last whole periods of it are played once more in
+the simulator, under the policy and under rules, and compared period by period. The verdict file is what the extender's
+--outcome-file looks at (docs/monitoring.md).
 
 Exit codes: 0 done, whatever the verdict; 1 failed while playing or writing; 2 the arguments, the policy file or the log
 were refused, or there is no whole period in it; 130 interrupted. With --follow what fails is said and tried again.

@@ -18,7 +18,7 @@ from training.workloads.arrivals import DAY_SECONDS
 from training.workloads.base import BoolArray, FloatArray, IntArray
 from training.workloads.distribution import Durations, features_of, relative_gaps
 from training.workloads.periods import Period
-from training.workloads.recorded import LOG_FILE, came, read_records
+from training.workloads.recorded import came, named_after, read_records
 from training.workloads.tables import TraceError
 
 
@@ -109,7 +109,7 @@ def read_observed(folder: Path, policy: str) -> Observed:
     bound: dict[str, BoundRecord] = {}
     ended: dict[str, EndedRecord] = {}
     end = -math.inf
-    for record in read_records(folder / LOG_FILE):
+    for record in read_records(folder):
         if record is None:
             continue
         end = max(end, record.time)
@@ -127,7 +127,7 @@ def read_observed(folder: Path, policy: str) -> Observed:
         else:
             ended[record.uid] = record
     if not first:
-        raise TraceError(f"{folder / LOG_FILE}: there is no decision in it")
+        raise TraceError(f"{named_after(folder)}: there is no decision in it")
     arrival = np.array([came(asked, bound.get(uid)) for uid, asked in first.items()])
     midnight = float(arrival.min() // DAY_SECONDS * DAY_SECONDS)
     started = np.array([_started(bound.get(uid), ended.get(uid)) for uid in first])

@@ -27,7 +27,7 @@ from training.monitor.observed import read_observed
 from training.simulator.scheduling import SchedulerArguments
 from training.workloads.base import BASE_RESOURCES
 from training.workloads.distribution import features_of_workloads, histograms
-from training.workloads.recorded import ASSUMED_SECONDS
+from training.workloads.recorded import ASSUMED_SECONDS, FOLDER_HOLDS
 from training.workloads.selection import draw, load_population
 from training.workloads.tables import TraceError
 
@@ -92,9 +92,7 @@ def argument_parser(description: str = "") -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="holds decisions.jsonl, and nodes.json or nodes.csv"
-    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help=FOLDER_HOLDS)
     judged = parser.add_argument_group("what is judged")
     judged.add_argument(
         "--policy", required=True, help="what the extender serves: a policy file, bundled:NAME or heuristic:NAME"

@@ -1,8 +1,11 @@
 """What a cluster really asked: the extender's decision log as the pods of a workload.
 
 A folder holds the log, `decisions.jsonl` with what was rotated away (`decisions.jsonl.1` and so on), and the nodes,
-`nodes.json` (from kubectl) or `nodes.csv`. `python -m training.workloads.recorded FOLDER` says what is in it. The log
-was written for audits, so much of a workload is not in it:
+`nodes.json` (from kubectl) or `nodes.csv`. `python -m training.workloads.recorded FOLDER` says what is in it. There may
+be several logs, as on the chart's volume, where each pod of the extender writes its own: all that end in `.jsonl` are
+joined by time. A pod may be decided in one and end in another; what several replicas saw of it counts once.
+
+The log was written for audits, so much of a workload is not in it:
 
 - **Durations.** Those of pods that have ended while the extender ran are in the log: for how long they held their
   nodes, from the news of the binding to the news of the end, or, where the binding was missed, since the kubelet
@@ -22,8 +25,10 @@ tells to the second. What a candidate in shadow thought of it (`tried`) is no qu
 """
 
 import argparse
+import heapq
 import json
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,7 +40,14 @@ import numpy as np
 from extender.closed_pipe import quiet_on_closed_pipe
 from extender.placement import GPU, WHOLE_DEVICE_MILLI
 from extender.telemetry.decision_log import rotated
-from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, PodRecord, Record
+from extender.telemetry.decision_records import (
+    BoundRecord,
+    DecisionRecord,
+    EndedRecord,
+    PodRecord,
+    Record,
+    UnaskedRecord,
+)
 from training.arguments import parse_positive
 from training.workloads import csv_trace, kubectl
 from training.workloads.arrivals import DAY_SECONDS
@@ -45,6 +57,11 @@ from training.workloads.kubernetes_objects import read_bytes
 from training.workloads.tables import LARGEST, TraceError
 
 LOG_FILE = "decisions.jsonl"
+LOG_NAME = re.compile(r"(.+\.jsonl)(\.\d+)?")  # with what rotation adds
+FOLDER_HOLDS = (
+    f"holds {LOG_FILE}, or the logs of several replicas (POD.jsonl, as on the chart's volume), what was rotated away, "
+    "and the nodes: nodes.json (kubectl get nodes -o json) or nodes.csv"
+)
 ASSUMED_SECONDS = 3600.0
 MIDDLE_OF_A_SECOND = 0.5
 AT_ONCE_SECONDS = 1.25  # the second in which a pod was created, and what it may take until somebody is asked
@@ -61,19 +78,19 @@ def read_population(folder: Path, assumed_seconds: float, prices: NodePrices | N
     """Read a decision log.
 
     Args:
-        folder: holds `decisions.jsonl`, and `nodes.json` or `nodes.csv`.
+        folder: holds `decisions.jsonl`, or several logs, and `nodes.json` or `nodes.csv`.
         assumed_seconds: the duration of pods that announced none.
         prices: of nodes without a price.
 
     Raises:
         TraceError: a file is missing, or a line is no decision; the message names file, line and field.
     """
-    path = folder / LOG_FILE
+    path = named_after(folder)
     first: dict[str, PodRecord] = {}
     bound: dict[str, BoundRecord] = {}
     ran: dict[str, float] = {}
     torn = 0
-    for record in read_records(path):
+    for record in read_records(folder):
         if record is None:
             torn += 1
         elif isinstance(record, PodRecord):
@@ -157,14 +174,58 @@ def files_of(path: Path) -> list[Path]:
     return [*reversed(older), *([path] if path.is_file() or not older else [])]
 
 
+def logs_of(path: Path) -> list[Path]:
+    """The logs in a folder, by name, or the one that a file is; where there is none, the one that was expected."""
+    if not path.is_dir():
+        return [path]
+    names = {found[1] for file in path.iterdir() if (found := LOG_NAME.fullmatch(file.name)) and file.is_file()}
+    return [path / name for name in sorted(names or {LOG_FILE})]
+
+
+def named_after(folder: Path) -> Path:
+    """What a message names: the log of a folder, or the folder where there are several."""
+    logs = logs_of(folder)
+    return logs[0] if len(logs) == 1 else folder
+
+
 def read_records(path: Path) -> Iterator[Record | None]:
-    """The records of a log; None for a line that a full disk or a crash has torn, which is no JSON.
+    """The records of a log, or of all logs in a folder; None for a line that a full disk or a crash has torn.
 
     Raises:
         TraceError: there is no such file, or a line is JSON but no record.
     """
-    for file in files_of(path):
+    logs = logs_of(path)
+    yield from _read_log(logs[0]) if len(logs) == 1 else _joined(logs)
+
+
+def _read_log(log: Path) -> Iterator[Record | None]:
+    for file in files_of(log):
         yield from _read_file(file)
+
+
+def _joined(logs: Sequence[Path]) -> Iterator[Record | None]:
+    """The records of several logs by time; that a pod came unasked, was bound and ended, once each."""
+    known: set[tuple[str, str]] = set()
+    for _, record in heapq.merge(*map(_timed, logs), key=lambda each: each[0]):
+        if isinstance(record, PodRecord):
+            # The replica that was not asked saw the pod on its node, and took it for one that nobody was asked about.
+            if isinstance(record, UnaskedRecord) and ("came", record.uid) in known:
+                continue
+            known.add(("came", record.uid))
+        elif isinstance(record, BoundRecord | EndedRecord):
+            what = type(record).__name__, record.uid
+            if what in known:
+                continue
+            known.add(what)
+        yield record
+
+
+def _timed(log: Path) -> Iterator[tuple[float, Record | None]]:
+    """Records with their times; what is torn has that of the line before."""
+    time = -math.inf
+    for record in _read_log(log):
+        time = time if record is None else record.time
+        yield time, record
 
 
 def _read_file(path: Path) -> Iterator[Record | None]:
@@ -211,7 +272,7 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help=f"holds {LOG_FILE} and the nodes, nodes.json or nodes.csv")
+    parser.add_argument("folder", type=Path, help=FOLDER_HOLDS)
     parser.add_argument(
         "--assumed-seconds",
         type=parse_positive,
@@ -228,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         population = read_population(given.folder, given.assumed_seconds)
-        records = [record for record in read_records(given.folder / LOG_FILE) if record is not None]
+        records = [record for record in read_records(given.folder) if record is not None]
     except TraceError as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 2

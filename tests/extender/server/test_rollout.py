@@ -1,6 +1,9 @@
 """Policies that are replaced while pods are being scheduled."""
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.documentation.pages import ROOT, statements
 from tests.extender.cluster.test_watcher import eventually
 from tests.extender.objects import cluster_list, extender_args, node, pod
 from tests.extender.server.process import ExtenderProcess, exchange, serve
@@ -77,6 +81,21 @@ def test_another_file_takes_over_between_two_requests_and_is_rolled_back_by_a_ca
     assert extender.ask("POST", "/rollback", b"").json()["digest"] == digest
     assert first(extender, "rolled back") == "large"
     assert extender.count("stowage_policy_swaps_total", result="rolled_back") == 1
+
+
+def test_what_the_operators_guide_runs_in_every_pod_rolls_back(extender: ExtenderProcess, path: Path) -> None:
+    [(*_, code)] = [
+        call
+        for statement in statements(ROOT / "docs" / "operators.md")
+        for call in statement.calls
+        if call[0] == "xargs" and "/rollback" in call[-1]
+    ]
+    digest = extender.ask("GET", "/policy").json()["digest"]
+    put(path, policy_file(-FREE_CPU_AFTER))
+    eventually(lambda: extender.count("stowage_policy_swaps_total", result="served") == 1)
+    here = code.replace("127.0.0.1:8888", extender.http_address)
+    answer = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(answer.stdout)["digest"] == digest
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,16 @@ def test_what_is_older_is_left_out(tmp_path: Path) -> None:
         path, record(uid="old"), record(uid="new", time=MIDNIGHT + 70.0), BoundRecord(MIDNIGHT + 71.0, "new", "a", 1.0)
     )
     assert [each.uid for each in Follower(path, MIDNIGHT + 65.0).read()] == ["new", "new"]
+
+
+def test_a_folder_with_the_logs_of_replicas_is_followed_as_one_log(tmp_path: Path) -> None:
+    assert not written(tmp_path)
+    bound = BoundRecord(MIDNIGHT + 61.0, "uid-p", "a", 1.0)
+    write(tmp_path / "stowage-1.jsonl", bound)
+    write(tmp_path / "stowage-2.jsonl", record(time=MIDNIGHT + 60.0))
+    assert written(tmp_path)
+    follower = Follower(tmp_path, 0.0)
+    assert [type(each) for each in follower.read()] == [DecisionRecord, BoundRecord]
+    write(tmp_path / "stowage-3.jsonl", record(uid="uid-q", time=MIDNIGHT + 70.0))  # of a pod that has come since
+    assert uids(list(follower.read())) == ["uid-q"]
+    assert uids(snapshot(tmp_path, 0.0, MIDNIGHT * 2)) == ["uid-p", "uid-q"]

@@ -5,7 +5,7 @@ from extender.policies.heuristics import HEURISTICS
 from tests.clusters import GIB, Node
 from tests.training.small_workloads import Pod, openb_like, workload_of
 from training.evaluation.periods import evaluate_periods, judged_on
-from training.evaluation.report import html_report, json_report, markdown_report
+from training.evaluation.report import html_report, json_report, markdown_report, terminal_tables
 from training.evaluation.runner import Contender, rules
 from training.workloads.periods import Period
 
@@ -48,6 +48,18 @@ def test_the_reports_of_any_evaluation_can_be_made() -> None:
     assert "2 recorded periods" in markdown_report("periods", found, facts)
     assert "5 that were running" in html_report("periods", found, facts)
     assert '"carried": 5' in json_report(found)
+
+
+def test_reports_call_periods_what_they_are() -> None:
+    periods = [busy(1), busy(2)]
+    found = evaluate_periods(rules(["best-fit"]), rules(["random"]), periods, "two")
+    facts = {"Judged on": judged_on(periods)}
+    means, differences = terminal_tables(found)
+    assert str(means.title).endswith("means of 2 periods")
+    assert str(differences.title).endswith("paired by period")
+    for report in (markdown_report("periods", found, facts), html_report("periods", found, facts)):
+        assert "seed" not in report
+        assert "eans over the periods" in report
 
 
 def test_no_period_is_refused() -> None:

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from extender.telemetry.decision_log import DecisionLog
-from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, UnaskedRecord
+from extender.telemetry.decision_records import BoundRecord, DecisionRecord, EndedRecord, Record, UnaskedRecord
 from tests.training.workloads.test_kubectl import node
+from training.monitor.observed import read_observed
 from training.workloads.base import Population
 from training.workloads.recorded import LOG_FILE, main, read_population
 from training.workloads.tables import TraceError
@@ -201,3 +202,38 @@ def test_a_pod_that_nobody_asked_about_came_too(tmp_path):
     assert population.arrival.tolist() == [60.0, 70.5]
     assert population.duration.tolist() == [600.0, 40.0]
     assert population.priority.tolist() == [1000, 5]
+
+
+def write(path: Path, *records: Record) -> None:
+    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in records))
+
+
+def replicas(folder: Path) -> None:
+    """The logs of two replicas, one of which takes over, and of one that the rollout before has removed."""
+    asked, unasked = record(uid="uid-1"), UnaskedRecord(MIDNIGHT + 62.0, *([""] * 4), [500, GIB, 250], 1, 250, 0, 0.0)
+    unasked.uid = "uid-1"
+    bound = [BoundRecord(MIDNIGHT + 61.9 + shift, "uid-1", "a", -1.0) for shift in (0.0, 0.1)]
+    ended = [EndedRecord(MIDNIGHT + 100.0 + shift, "uid-1", "a", 38.0) for shift in (0.0, 0.1)]
+    write(folder / "stowage-1.jsonl", asked, bound[0], ended[0])
+    write(folder / "stowage-2.jsonl", unasked, bound[1], ended[1], record(uid="uid-2", time=MIDNIGHT + 200.0))
+    write(folder / "stowage-2.jsonl.1", BoundRecord(MIDNIGHT + 30.0, "uid-0", "a", -1.0))
+    write(folder / "stowage-0.jsonl", record(uid="uid-0", time=MIDNIGHT + 10.0))
+    (folder / "nodes.csv").write_text(NODES)
+
+
+def test_the_logs_of_replicas_are_one_and_a_pod_in_several_of_them_is_one_pod(tmp_path, capsys):
+    replicas(tmp_path)
+    population = read_population(tmp_path, assumed_seconds=600.0)
+    assert population.arrival.tolist() == [10.0, 60.0, 200.0]
+    assert population.duration.tolist() == [600.0, pytest.approx(38.1), 600.0]
+    assert main([str(tmp_path)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["records"] == {"decision": 3, "bound": 2, "ended": 1}
+    assert shown["workload"].startswith(f"{tmp_path}, ")
+
+
+def test_a_pod_decided_in_one_log_and_bound_in_another_is_observed_as_one(tmp_path):
+    replicas(tmp_path)
+    observed = read_observed(tmp_path, "best-fit")
+    assert observed.started.tolist()[:2] == [30.0, pytest.approx(61.9)]
+    assert observed.answered.tolist() == [True] * 3
