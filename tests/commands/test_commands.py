@@ -142,11 +142,21 @@ def test_a_number_that_cannot_be_is_refused_with_2_and_named(
         assert f"{flag}: '{value}': expected a" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("module", "arguments"),
-    [("training.benchmarks.openb", ["--policy=all", "--mix=all"]), ("benchmarks.simulator", [])],
-)
-def test_ctrl_c_ends_it_with_130_and_one_line(
+def test_ctrl_c_ends_openb_with_130_and_one_line(
+    openb_traces: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(
+        "training.benchmarks.openb", ["--policy=all", "--mix=all", f"--traces={openb_traces}"], monkeypatch, capsys
+    )
+
+
+def test_ctrl_c_ends_a_benchmark_with_130_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt("benchmarks.simulator", [], monkeypatch, capsys)
+
+
+def interrupt(
     module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     importlib.import_module(module)
