@@ -13,9 +13,9 @@ changed since is done again, with all after it. A step by its name is done, or d
 before back at any time and withdraws the candidate. docs/cycle.md tells what each step does.
 
 Exit codes: 0 done; 1 failed, the same command goes on; 2 settings, a file or a step before were refused, or the cycle
-was rolled back, also meanwhile; 3 the
-candidate was refused, by the gate, in shadow, in canary or by the extender, and is not in service; 4 undecided: too
-few pods came within the limit, and the candidate was withdrawn; 130 interrupted, the same command goes on.
+was rolled back, also meanwhile; 3 the candidate was refused, by the gate, in shadow, in canary or by the extender, and
+is not in service; 4 undecided: too few pods came within the limit, and the candidate was withdrawn; 130 interrupted,
+the same command goes on.
 """
 
 import argparse

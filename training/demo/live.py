@@ -169,7 +169,7 @@ class LiveCluster:
             self.advance(1)
             decisions -= 1
 
-    def course(self) -> "Course":
+    def course(self) -> Course:
         """How many pods waited and what was in use over the time so far, also where there was nothing to decide."""
         now, pods = self.seconds, self._episode.pods
         request = self._episode.shapes.request[pods.shape]
