@@ -16,13 +16,14 @@ from training.cycle.records import (
     CycleError,
     Found,
     GivenError,
+    Say,
     TakenBackError,
     Verdict,
     digest,
     read_json,
     write_json,
 )
-from training.cycle.serving import Extender, Say, refuse_what_was_taken_back, withdraw
+from training.cycle.serving import Extender, refuse_what_was_taken_back, withdraw
 from training.cycle.settings import Settings, required
 
 ACTIVATED = "activated.json"

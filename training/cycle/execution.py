@@ -7,8 +7,8 @@ from rich.console import Console
 
 from training.cycle import activation, fitting, gate, recording, retraining, trial
 from training.cycle.contents import ACTIVATE, CANARY, FIT, GATE, RECORD, SHADOW, TRAIN
-from training.cycle.records import Book, Found, GivenError, Record, TakenBackError, Verdict
-from training.cycle.serving import Say, refuse_what_was_taken_back, withdraw
+from training.cycle.records import Book, Found, GivenError, Record, Say, TakenBackError, Verdict
+from training.cycle.serving import refuse_what_was_taken_back, withdraw
 from training.cycle.settings import Settings, keep
 from training.cycle.steps import NAMES, STEPS, Step, given_to, stale
 

@@ -25,9 +25,9 @@ from extender.telemetry.decision_records import DecisionRecord, Record
 from extender.whole_file import put_whole
 from training.cycle.contents import INCUMBENT, NODE_FILES, RECORD, RECORDED
 from training.cycle.decision_lines import snapshot
-from training.cycle.records import Book, Found, GivenError, Verdict, digest
+from training.cycle.records import Book, Found, GivenError, Say, Verdict, digest
 from training.cycle.settings import Settings, named, required
-from training.cycle.traffic import Say, replay_whole, request_for
+from training.cycle.traffic import replay_whole, request_for
 from training.replay.api import ClusterError, connect
 from training.replay.play import LEAD_SECONDS
 from training.replay.results import span

@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -20,6 +20,8 @@ from extender.whole_file import put_whole
 
 LOCK, STEERING_LOCK = "lock", "steering.lock"
 ROLLBACK = "rollback"
+Say = Callable[[str], None]
+"""Tells whoever watches a command what is being done."""
 
 
 class Verdict(StrEnum):

@@ -12,8 +12,8 @@ from typing import Any
 
 from extender.whole_file import put_whole
 from training.cycle.activation import ACTIVATED, Activation
-from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Record, Verdict, digest
-from training.cycle.serving import Extender, Say, is_named, is_tried, tried_as, withdraw
+from training.cycle.records import ROLLBACK, Book, CycleError, Found, GivenError, Record, Say, Verdict, digest
+from training.cycle.serving import Extender, is_named, is_tried, tried_as, withdraw
 from training.cycle.settings import Settings, keep
 
 

@@ -22,8 +22,6 @@ POLL_SECONDS = 0.5
 NOTE = "candidate"  # of what was put there to be tried
 TORN_NOTE = "remove the note, and the candidate file that the extender looks at"
 
-Say = Callable[[str], None]
-
 
 class Extender:
     """A running extender.

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.arguments import ArgumentError
-from training.cycle.records import CycleError, GivenError
+from training.cycle.records import CycleError, GivenError, Say
 from training.replay.request import Request, parse_arguments, request_of
 from training.workloads.tables import TraceError
 
@@ -27,8 +27,6 @@ REFUSED = 2
 STDERR = 2  # as a file descriptor
 SCHEDULER = "stowage"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-Say = Callable[[str], None]
 
 
 def words_of(replay: str, folder: Path, first_seed: int | None = None) -> list[str]:

@@ -23,10 +23,9 @@ from scipy.stats import bootstrap
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord
 from training.cycle.contents import CANARY, CANDIDATE, SHADOW
 from training.cycle.decision_lines import Follower, written
-from training.cycle.records import Book, CycleError, Found, GivenError, Verdict
+from training.cycle.records import Book, CycleError, Found, GivenError, Say, Verdict
 from training.cycle.serving import (
     Extender,
-    Say,
     candidate_file,
     is_named,
     lying_name,
