@@ -5,6 +5,7 @@ the changes that need it wait; what it refuses is counted, for a change that was
 been made or not.
 """
 
+import hashlib
 import heapq
 import logging
 import queue
@@ -200,7 +201,10 @@ class NodeChurn(Changes):
 
 
 class PolicySwaps(Disturbance):
-    """Another policy file, now and then a broken one, and a rollback: five steps that end where they began."""
+    """Another policy file, now and then a broken one, and a rollback: five steps that end where they began.
+
+    The next step waits until the extender has looked at the last one's file: on a busy machine that takes seconds.
+    """
 
     STEPS = ("latency", "packing", "broken", "rollback", "packing")
 
@@ -218,9 +222,15 @@ class PolicySwaps(Disturbance):
         self._bundled = bundled
         self._url = url
         self._step = 0
+        self._unread = ""  # digest of a file that the extender has not looked at yet
 
     def happen(self) -> None:
-        """The next step."""
+        """The next step, if the last one's file was looked at."""
+        served = httpx.get(f"{self._url}/policy", timeout=10.0).raise_for_status().json()
+        if self._unread and served["digest"] != self._unread and not served["last_refusal"]:
+            self.done["policy files not looked at in time"] += 1
+            return
+        self._unread = ""
         step = self.STEPS[self._step % len(self.STEPS)]
         self._step += 1
         if step == "rollback":
@@ -232,6 +242,7 @@ class PolicySwaps(Disturbance):
             beside.write_bytes(self._bundled("packing").read_bytes()[:-1000])
         else:
             shutil.copyfile(self._bundled(step), beside)
+        self._unread = hashlib.sha256(beside.read_bytes()).hexdigest()
         beside.replace(self._file)
         self.done[f"policy files, {step}"] += 1
 

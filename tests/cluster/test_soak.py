@@ -11,7 +11,7 @@ pytestmark = pytest.mark.cluster
 
 
 def test_no_request_fails_while_nodes_pods_policies_and_the_api_server_change(tools: Path, tmp_path: Path) -> None:
-    arguments = "--minutes 0.7 --rate 100 --nodes 200 --candidates 130 --backlog 300 --pods 5 --swap-seconds 5"
+    arguments = "--minutes 0.7 --rate 100 --nodes 200 --candidates 130 --backlog 300 --pods 5 --swap-seconds 3"
     given = parse(
         [*arguments.split(), "--restarts", "1", "--down-seconds", "3", "--assume-ttl", "5", "--answer-seconds", "30"]
     )
