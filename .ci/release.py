@@ -266,7 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         output = given.output or ROOT / "dist" / given.version
         if strangers := {file.name for file in output.glob("*")} - made(given.version):
-            raise RefusedError(f"{output} holds {', '.join(sorted(strangers))}: remove them, or choose another --output")
+            raise RefusedError(
+                f"{output} holds {', '.join(sorted(strangers))}: remove them, or choose another --output"
+            )
         release(ROOT, given.version, output, given.helm, given.dry_run)
     except RefusedError as error:
         print(f"release: {error}", file=sys.stderr)

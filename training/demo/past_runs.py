@@ -1,6 +1,5 @@
 """What past runs left in their folders: the learning curve, the evaluation, the report, the policy."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -103,24 +102,12 @@ class PastRun:
 
 def past_runs(folder: Path) -> list[PastRun]:
     """The runs in a folder, those of sweeps and comparisons included, the latest first."""
+    files = [file for name in (CURVE_FILE, EVALUATION_FILE) for file in folder.glob(f"**/{name}")]
     latest: dict[Path, float] = {}
-    for name in (CURVE_FILE, EVALUATION_FILE):
-        for file, modified in written(folder, name).items():
-            latest[file.parent] = max(latest.get(file.parent, 0.0), modified)
+    for file in files:
+        latest[file.parent] = max(latest.get(file.parent, 0.0), file.stat().st_mtime)
     found = [PastRun(str(each.relative_to(folder)), each, modified) for each, modified in latest.items()]
     return sorted(found, key=lambda run: (-run.modified, run.name))
-
-
-def written(folder: Path, name: str) -> dict[Path, float]:
-    """Files of a name in a folder and all below it, and when each was written, Unix seconds.
-
-    A run may be moved or removed while its folder is looked through, and a link may lead nowhere: those are left out.
-    """
-    found = {}
-    for file in folder.glob(f"**/{name}"):
-        with suppress(OSError):
-            found[file] = file.stat().st_mtime
-    return found
 
 
 class Shown(NamedTuple):

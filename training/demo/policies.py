@@ -7,7 +7,6 @@ from extender.policies.base import Policy, PolicyError
 from extender.policies.bundled import PREFIX, bundled_names, policy_path
 from extender.policies.heuristics import RULES
 from extender.policies.onnx import OnnxPolicy, load_policy
-from training.demo.past_runs import POLICY_FILE, written
 from training.evaluation.runner import Contender
 from training.workloads.base import BASE_RESOURCES
 
@@ -21,8 +20,8 @@ def choices(runs: Path) -> dict[str, str | Path]:
         runs: the folder of the runs; a run's policy is called by the run.
     """
     found: dict[str, str | Path] = {PREFIX + name: policy_path(PREFIX + name) for name in bundled_names()}
-    files = written(runs, POLICY_FILE)
-    found |= {f"run {file.parent.relative_to(runs)}": file for file in sorted(files, key=lambda file: -files[file])}
+    files = sorted(runs.glob("**/policy.onnx"), key=lambda file: file.stat().st_mtime, reverse=True)
+    found |= {f"run {file.parent.relative_to(runs)}": file for file in files}
     rules = [*FIRST_RULES, *(name for name in RULES if name not in FIRST_RULES)]
     return found | {f"rule {name}": name for name in rules}
 

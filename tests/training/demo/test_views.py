@@ -92,11 +92,3 @@ def test_a_policy_that_a_run_has_replaced_is_the_one_that_is_shown(runs: Path) -
     shown.run()
     assert not shown.exception
     assert shown.selectbox(key="policy").value == "bundled:latency"
-
-
-@pytest.mark.parametrize("name", ["cluster", "compare", "runs"])
-def test_links_that_lead_nowhere_are_no_runs(name: str, runs: Path) -> None:
-    for file in ("policy.onnx", EVALUATION_FILE):
-        (runs / "first" / file).symlink_to(runs / "gone")
-    shown = page(name).run()
-    assert not shown.exception
