@@ -30,6 +30,7 @@ SEMANTIC = re.compile(r"(\d+)\.(\d+)\.(\d+)(-(?:alpha|beta|rc)\.\d+)?")  # https
 UNRELEASED = "## [Unreleased]"
 BUILDERS = ("docker", "podman", "buildah")
 LIMIT_SECONDS = 1800.0
+SUMS, UV_LEAVES = "SHA256SUMS", ".gitignore"
 # Where the version stands, and what is around it.
 PLACES = {
     "pyproject.toml": (r'(?m)^version = "{}"$',),
@@ -147,8 +148,10 @@ def build(root: Path, version: str, output: Path, helm: str, builder: str | None
         BuildError: something failed, or says another version.
     """
     output.mkdir(parents=True, exist_ok=True)
+    for name in made(version):  # what a dry run, or a build that failed, has left
+        (output / name).unlink(missing_ok=True)
     run(sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--out-dir", str(output), str(root), cwd=root)
-    (output / ".gitignore").unlink(missing_ok=True)  # uv leaves one
+    (output / UV_LEAVES).unlink(missing_ok=True)
     run(helm, "package", str(root), "--destination", str(output), cwd=root)
     (wheel,) = output.glob("*.whl")
     (chart,) = output.glob("*.tgz")
@@ -161,8 +164,13 @@ def build(root: Path, version: str, output: Path, helm: str, builder: str | None
         run(*image_command(builder, image, version), str(root), cwd=root)
         images.append(image)
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}" for file in (wheel, chart)]
-    (output / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+    (output / SUMS).write_text("\n".join(sums) + "\n")
     return images
+
+
+def made(version: str) -> set[str]:
+    """Names of the files that are built, and of what uv leaves beside them."""
+    return {f"stowage-{python_version(version)}-py3-none-any.whl", f"stowage-{version}.tgz", SUMS, UV_LEAVES}
 
 
 def image_command(builder: str, image: str, version: str) -> list[str]:
@@ -257,8 +265,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         output = given.output or ROOT / "dist" / given.version
-        if output.exists() and any(output.iterdir()):
-            raise RefusedError(f"{output} is not empty")
+        if strangers := {file.name for file in output.glob("*")} - made(given.version):
+            raise RefusedError(
+                f"{output} holds {', '.join(sorted(strangers))}: remove them, or choose another --output"
+            )
         release(ROOT, given.version, output, given.helm, given.dry_run)
     except RefusedError as error:
         print(f"release: {error}", file=sys.stderr)

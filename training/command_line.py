@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from training.checkpoint import CheckpointError
 from training.config import ALGORITHMS, DEFAULT_ALGORITHM, Config, ConfigError, explain_unknown_key, validate
@@ -94,6 +95,25 @@ def chosen_algorithm(overrides: list[str]) -> str:
     if name is None and saved.is_file():
         name = OmegaConf.select(OmegaConf.load(saved), "algorithm.name")
     return name if name in ALGORITHMS else DEFAULT_ALGORITHM
+
+
+def resumed(folder: Path) -> Config:
+    """The configuration of an interrupted run, to go on with it; its folder may have any name.
+
+    Raises:
+        CheckpointError: the folder is not that of a run, or its configuration cannot be read.
+        ConfigError: a value of it is impossible by now.
+    """
+    saved = folder / CONFIG_FILE
+    try:
+        content = OmegaConf.load(saved)
+    except (OSError, OmegaConfBaseException, YAMLError) as error:
+        raise CheckpointError(f"{saved} cannot be read: {error}") from error
+    if not isinstance(content, DictConfig) or "algorithm" not in content:
+        raise CheckpointError(f"{saved} is no configuration of a run")
+    config = validate(content)
+    config.training.resume = str(folder)
+    return config
 
 
 def with_settings_of_resumed_run(config: DictConfig, overrides: list[str]) -> DictConfig:

@@ -4,6 +4,7 @@ The cluster that is trained on has as many nodes as were recorded, and loads aro
 else, can be set otherwise by `train.KEY=VALUE`. The policy that comes of it is the cycle's candidate.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from extender.policies.base import PolicyError
 from extender.policies.onnx import load_policy
 from extender.whole_file import put_whole
 from training import checkpoint
-from training.command_line import checked
+from training.command_line import checked, resumed
 from training.config import Config, ConfigError, register
 from training.cycle import recording
 from training.cycle.contents import CANDIDATE, INCUMBENT, TRAIN
@@ -46,7 +47,7 @@ def train(book: Book, settings: Settings, console: Console) -> Found:
     book.note(TRAIN, overrides=settings.train)
     register()
     try:
-        config = checked([f"training.resume={folder}"]) if continued else configuration(book, settings)
+        config = resumed(folder) if continued else configuration(book, settings)
         gain = carry_out(config, folder, console)
     except (ConfigError, TraceError, NothingFitsError) as error:
         raise GivenError(f"train: {error}") from error
@@ -108,12 +109,15 @@ def configuration(book: Book, settings: Settings) -> Config:
         f"evaluation.loads=[{max(load, 0.5):.3f}]",
     ]
     given = {override.partition("=")[0] for override in settings.train}
-    if not OF_ANOTHER_KIND & given and begins_at(book.folder / INCUMBENT):
-        usual += [f"training.start={book.folder / INCUMBENT}", *SMALL_STEPS]
+    incumbent = book.folder / INCUMBENT
+    if begins := not OF_ANOTHER_KIND & given and begins_at(incumbent):
+        usual += SMALL_STEPS
     chosen = [each for each in usual if each.partition("=")[0] not in given]
     config = checked([*chosen, *settings.train])
+    if begins and "training.start" not in given:
+        config.training.start = str(incumbent)  # not as text for Hydra, to which a comma in a folder's name means more
     config.workload = workload
-    config.name = book.folder.name
+    config.name = re.sub("[^A-Za-z0-9._-]", "-", book.folder.name).lstrip("._-") or EXPERIMENT  # as runs are named
     return config
 
 

@@ -5,7 +5,8 @@ begins with `train.` goes to `training.run` as it is (`train.training.total_time
 value, takes a key away again.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -188,8 +189,18 @@ def _kept(folder: Path) -> dict[str, Any] | None:
 
 
 def _checked(values: Mapping[str, Any]) -> Settings:
+    if endless := list(_not_finite(values)):  # also as the records are JSON, which has no such numbers
+        raise ArgumentError("\n".join(f"{key}: expected a finite number, not {value}" for key, value in endless))
     sections = {key.partition(".")[0] for key in [*settings_of(Settings), *values]}
     return checked(Settings, values, {section: section for section in sections})
+
+
+def _not_finite(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _not_finite(value, f"{prefix}{name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{prefix}{name}", value
 
 
 def named(value: str | None, key: str, what: str) -> Path:

@@ -53,6 +53,21 @@ def receive(name: str, content: bytes, folder: Path) -> Path:
     return file
 
 
+def edition(choice: str | Path) -> tuple[int, int] | None:
+    """What tells whether a file is another one by now, as a run of the same name leaves it; None for a rule.
+
+    Raises:
+        PolicyError: the file is gone.
+    """
+    if isinstance(choice, str):
+        return None
+    try:
+        about = choice.stat()
+    except OSError as error:
+        raise PolicyError(f"{choice}: cannot be read: {error.strerror}") from error
+    return about.st_mtime_ns, about.st_size
+
+
 def loaded(choice: str | Path) -> str | Policy:
     """A choice as the simulator plays it.
 

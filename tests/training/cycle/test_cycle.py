@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from extender.policies.bundled import policy_path
 from tests.extender.objects import cluster_list, node
@@ -17,7 +19,13 @@ from tests.extender.server.process import serve
 from tests.training.cycle import recordings
 from tests.training.cycle.recordings import SHIFTED, Recording
 from tests.training.warm_start import WarmStart
+from training.command_line import CONFIG_FILE, resumed
+from training.config import register
 from training.cycle.__main__ import main
+from training.cycle.contents import INCUMBENT
+from training.cycle.records import Book
+from training.cycle.retraining import configuration
+from training.cycle.settings import resolve
 
 LIMIT_SECONDS = 600.0
 OFFLINE = ("record", "fit", "train", "gate")
@@ -137,6 +145,22 @@ def test_fit_follows_a_workload_that_has_shifted_and_never_sees_what_is_held_bac
     held = sum(period["pods"] for period in recorded["periods"] if period["held_back"])
     assert (held > 0, fitted["pods"]) == (True, recorded["pods"] - held)
     assert (tmp_path / "cycle" / "record.json.1").exists()  # what was recorded before is kept on record
+
+
+def test_a_cycle_may_have_any_name_and_its_training_goes_on_in_it(usual: Recording, tmp_path: Path) -> None:
+    where = "--folder", str(tmp_path / "cycles, {a}=1"), "--name", "nov 'x' (2), [b]=é"
+    small = "record.periods=6", "train.algorithm.pairs=2"
+    assert main(["record", *where, *files(usual), f"policy_file={policy(tmp_path)}", *small]) == 0
+    assert main(["fit", *where]) == 0
+    register()
+    book = Book(tmp_path / where[1] / where[3])
+    config = configuration(book, resolve(book.folder, [], []))
+    assert config.training.start == str(book.folder / INCUMBENT)
+
+    training = book.folder / "training"
+    training.mkdir()
+    OmegaConf.save(OmegaConf.create(asdict(config)), training / CONFIG_FILE)
+    assert resumed(training) == replace(config, training=replace(config.training, resume=str(training)))
 
 
 def test_files_that_lie_elsewhere_by_now_are_the_same_and_others_are_not(

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -55,6 +56,11 @@ def test_two_commands_do_not_work_on_a_cycle_and_one_that_was_killed_keeps_nobod
         holder.send_signal(signal.SIGKILL)
         holder.wait(60)
     assert not Book(tmp_path).busy()
+
+
+def test_whoever_only_looks_leaves_nothing_behind_and_needs_no_right_to_write(tmp_path: Path) -> None:
+    assert not Book(tmp_path / "cycle").busy()
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_differs_is_named_with_what_it_lies_in() -> None:

@@ -22,7 +22,13 @@ def test_settings_are_given_once_and_changed_later(tmp_path: Path) -> None:
     assert given(tmp_path) == settings
 
 
-@pytest.mark.parametrize("text", ["gate.sedes=3", "gate.seeds=none", "extender=127.0.0.1:8888", "periods=3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("gate.sedes=3", "gate.seeds=none", "extender=127.0.0.1:8888", "periods=3"),
+        *("gate.margin=.inf", "patience_seconds=.inf", "gate.floor_seconds=.nan"),
+    ],
+)
 def test_what_is_not_known_or_impossible_is_refused_and_not_kept(text: str, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=text.partition("=")[0]):
         given(tmp_path, text)

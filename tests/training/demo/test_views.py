@@ -78,3 +78,17 @@ def test_the_smallest_and_busiest_cluster_has_something_to_decide(runs: Path) ->
     shown.file_uploader(key="upload").set_value(("mine.onnx", policy_path("bundled:packing").read_bytes(), "x"))
     shown.run()
     assert "upload mine.onnx" in shown.selectbox(key="policy").options
+
+
+def test_a_policy_that_a_run_has_replaced_is_the_one_that_is_shown(runs: Path) -> None:
+    file = runs / "first" / "policy.onnx"
+    file.write_bytes(policy_path("bundled:packing").read_bytes())
+    shown = page("cluster")
+    shown.session_state["nodes"], shown.session_state["policy"] = 8, "run first"
+    packing = shown.run().session_state["live"].policy.digest
+    file.write_bytes(policy_path("bundled:latency").read_bytes())
+    assert shown.run().session_state["live"].policy.digest != packing
+    file.unlink()
+    shown.run()
+    assert not shown.exception
+    assert shown.selectbox(key="policy").value == "bundled:latency"

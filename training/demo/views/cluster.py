@@ -5,7 +5,7 @@ import streamlit as st
 
 from training.demo import cells, figures
 from training.demo.live import LiveCluster
-from training.demo.policies import resources_of
+from training.demo.policies import edition, resources_of
 from training.demo.views import controls
 from training.workloads.selection import WorkloadArguments, draw
 
@@ -29,8 +29,9 @@ def show() -> None:
         nodes = st.slider("Nodes", 8, 96, 32, 8, key="nodes")
         arguments, load = controls.workload()
         seed = st.number_input("Seed", 0, 10_000, 1, key="seed", help="Another seed, other pods")
-    given = (str(known[name]), nodes, arguments.source, arguments.process, load, seed)
     try:
+        file = str(known[name]), edition(known[name])
+        given = (*file, nodes, arguments.source, arguments.process, load, seed)
         if st.session_state.get(GIVEN) != given:
             with st.spinner("Filling the cluster; the first time the simulator is compiled, which takes a minute"):
                 st.session_state[LIVE] = _begin(known[name], nodes, arguments, load, int(seed))

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from extender.policies.base import Policy, PolicyError
-from training.demo.policies import choices, loaded, receive
+from training.demo.policies import choices, edition, loaded, receive
 from training.demo.views.variables import RUNS_VARIABLE
 from training.workloads.base import Population
 from training.workloads.selection import WorkloadArguments, load_population
@@ -87,9 +87,17 @@ def population(source: str, resources: int) -> Population:
     return load_population(WorkloadArguments(source=source), resources)
 
 
-@st.cache_resource(show_spinner=False)
 def policy_of(choice: str | Path) -> str | Policy:
-    """A chosen policy, loaded once."""
+    """A chosen policy, loaded once, and again when its file was replaced.
+
+    Raises:
+        PolicyError: the file is gone, or holds no policy.
+    """
+    return _loaded(choice, edition(choice))
+
+
+@st.cache_resource(show_spinner=False)
+def _loaded(choice: str | Path, edition: tuple[int, int] | None) -> str | Policy:
     return loaded(choice)
 
 
