@@ -153,6 +153,7 @@ FROM_REPLAY = [
     "algorithm.batch_size=32",
     "algorithm.capacity=1024",
     "algorithm.gradient_steps=1",
+    "algorithm.train_interval=4",
 ]
 OTHER_ALGORITHMS = {
     "dqn": ["algorithm=dqn", *FROM_REPLAY],

@@ -218,6 +218,7 @@ def _result(
         played.repeated,
         played.interruptions,
         int(real.overbooked.sum()),
+        evaluation.warm_up,
     )
     before = kept.compared
     wanted = plan.policies.get(scheduler), evaluation.warm_up

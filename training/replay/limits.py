@@ -26,7 +26,7 @@ class Limits:
         creating_median, creating_p99: how long such a request took.
         placing_mean, placing_median, placing_p99: from the news that a pod exists to the news that it is bound, over
             pods that arrived while nobody waited: what the scheduler itself needs, the least that any wait here can be.
-        placing_among_others: the mean over all pods that found room at once, also while others waited.
+        placing_among_others: the mean over the counted pods that found room at once, also while others waited.
         starting_median: from bound to running, which is KWOK.
         overrun_mean: by how much longer than its duration the mean pod held its node.
         skew_low, skew_high: between these the API server's clock is ahead of the one here.
@@ -93,7 +93,13 @@ class Limits:
 
 
 def limits_of(
-    records: Records, duration: FloatArray, throttled: int, repeated: int, interruptions: int, overbooked: int
+    records: Records,
+    duration: FloatArray,
+    throttled: int,
+    repeated: int,
+    interruptions: int,
+    overbooked: int,
+    warm_up: float = 0.0,
 ) -> Limits:
     """Summarise a run.
 
@@ -104,7 +110,9 @@ def limits_of(
         repeated: requests made again for another reason.
         interruptions: of the watch.
         overbooked: see `Limits`.
+        warm_up: share of the pods, the first ones, whose waits are not counted.
     """
+    counted = np.arange(len(records)) >= int(warm_up * len(records))
     late = np.maximum(records.sent - records.planned, 0.0)
     creating = records.answered - records.sent
     placing = (records.bound - records.created)[arrived_at_once(records)]
@@ -121,7 +129,7 @@ def limits_of(
         placing_mean=_mean(placing),
         placing_median=_quantile(placing, 0.5),
         placing_p99=_quantile(placing, 0.99),
-        placing_among_others=_mean((records.bound - records.created)[found_room_at_once(records)]),
+        placing_among_others=_mean((records.bound - records.created)[found_room_at_once(records, counted)]),
         starting_median=_quantile(records.running - records.bound, 0.5),
         overrun_mean=_mean((records.ended - records.bound - duration)[~records.failed]),
         skew_low=low,

@@ -80,6 +80,7 @@ def test_pods_that_found_room_while_others_waited_tell_what_placing_takes_then()
     assert found_room_at_once(records).tolist() == [True, False, True, True, False]
     assert limits.placing_mean == pytest.approx(0.02)
     assert limits.placing_among_others == pytest.approx(0.04)
+    assert limits_of(records, np.ones(5), 0, 0, 0, 0, warm_up=0.2).placing_among_others == pytest.approx(0.05)
 
 
 def test_what_pods_held_their_nodes_beyond_their_duration() -> None:
