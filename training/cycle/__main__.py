@@ -85,6 +85,12 @@ def carry_out(options: argparse.Namespace, console: Console) -> int:
     """
     if not options.name or "/" in options.name or options.name.startswith("."):
         raise ArgumentError(f"--name {options.name!r}: expected the name of a folder")
+    if options.step == STATUS and options.settings:
+        raise ArgumentError(f"status shows settings and takes none: {options.settings[0]}; give it to run or to a step")
+    if options.force and options.step != ROLLBACK:
+        raise ArgumentError(f"--force is for rollback: {options.step} has nothing that it would go against")
+    if options.again and options.step not in steps.NAMES:
+        raise ArgumentError(f"--again begins one of {', '.join(steps.NAMES)} anew, not {options.step}")
     book = Book(options.folder / options.name)
     try:
         given = [parse_setting(text) for text in options.settings]

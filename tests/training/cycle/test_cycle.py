@@ -215,6 +215,21 @@ def test_what_cannot_be_done_is_refused_with_2_and_says_what_to_do(
     assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["status", "gate.margin=0.1"], "status shows settings and takes none: gate.margin=0.1"),
+        (["gate", "--force"], "--force is for rollback"),
+        (["run", "--again"], "--again begins one of record, fit, train"),
+    ],
+)
+def test_what_a_step_has_no_use_for_is_refused(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--folder", str(tmp_path)]) == 2
+    assert complaint in capsys.readouterr().err
+
+
 def test_what_a_step_is_given_is_checked_before_anything_that_was_there_is_set_aside(
     usual: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
