@@ -1,5 +1,8 @@
 """The extender's functions are the same functions when the simulator has compiled them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +148,25 @@ def test_a_change_in_the_simulator_leaves_the_old_cache_behind(monkeypatch, tmp_
     assert cache_directory() == before
     (tmp_path / "event_loop.py").write_text("changed")
     assert cache_directory() != before
+
+
+def test_checkouts_share_what_is_compiled(tmp_path):
+    found = []
+    for checkout in "ab":
+        source = tmp_path / checkout / "package" / "doubling.py"
+        source.parent.mkdir(parents=True)
+        source.write_text(
+            "from training.simulator.compiled import entry\n\n\n@entry\ndef doubled(number):\n    return 2 * number\n"
+        )
+        command = "from doubling import doubled; doubled(21); print(sum(doubled.stats.cache_hits.values()))"
+        found.append(
+            subprocess.run(
+                [sys.executable, "-c", command],
+                env=os.environ | {"PYTHONPATH": f"{source.parent}:{Path.cwd()}", "STOWAGE_CACHE": str(tmp_path)},
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=True,
+            ).stdout
+        )
+    assert found == ["0\n", "1\n"]
