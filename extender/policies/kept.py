@@ -163,6 +163,8 @@ class KeptInputs:
     def _take_profile(self, nodes: NodeArrays) -> None:
         self._inventory = self._totals.inventory
         known, self._profile = self._profile, self._policy.profile_of(nodes)
+        if known is self._profile:
+            return
         self._weights = {}
         if known is None or not (
             np.array_equal(known.pressure, self._profile.pressure)

@@ -18,8 +18,8 @@ import numpy as np
 import onnxruntime
 
 from extender.features import SCHEMA_VERSION, FeatureArray, feature_names, placement_features
-from extender.fragmentation import TypicalPods, fragmentation_tables
-from extender.placement import GPU, Candidates, NodeArrays, PodRequest
+from extender.fragmentation import FloatArray, TypicalPods, fragmentation_tables
+from extender.placement import GPU, Candidates, IntArray, NodeArrays, PodRequest
 from extender.policies.base import PolicyError, ScoreArray
 from extender.policies.operators import check_operators
 from extender.policies.worker import DeadlineError, Worker
@@ -31,6 +31,7 @@ FIRST_RESOURCES = ("cpu", "memory", "gpu")  # the columns that `placement` knows
 MAX_BYTES = 1024 * 1024
 OPTIONAL = ("trained_on",)  # metadata that older files do not have
 WARM_UP_ROWS = (1, 2, 500)
+INVENTORY_CHANGE = 0.01  # share of a resource, or of a model's devices, from which on it is another cluster
 _NUMBER = r"^\[ONNXRuntimeError\] : \d+ : \w+ : "
 _PLACE = r"(?:.*?\S+\.(?:cc|cpp|h):\d+ .*?\)(?: const)? (?=[A-Z\"'(]))?"  # a file, a line, a function's signature
 WARM_UP_SECONDS = 5.0  # a policy that takes longer would never score a pod in time
@@ -185,17 +186,26 @@ class OnnxPolicy:
     def _know(self, typical: TypicalPods) -> None:
         self._typical = typical
         self.tables = fragmentation_tables(typical)
-        self._inventory = b""
         self._profile: WorkloadProfile | None = None
+        self._offered: FloatArray = np.zeros(0)  # when the profile was made: each resource, each model's thousandths
+        self._largest: IntArray = np.zeros(0, np.int64)
 
     def profile_of(self, nodes: NodeArrays) -> WorkloadProfile:
-        """The profile on this cluster, derived anew when nodes came, went or changed."""
+        """The profile on this cluster; the same object until what the nodes offer has changed by `INVENTORY_CHANGE`.
+
+        A profile costs milliseconds, and whatever was computed with the one before has to be computed again: in a large
+        cluster nodes come and go all the time, and one of them makes no difference.
+        """
         models = self._typical.admits.shape[1]
         devices = np.bincount(nodes.model, weights=nodes.allocatable[:, GPU], minlength=models)
-        allocatable = nodes.allocatable
-        inventory = allocatable.sum(axis=0).tobytes() + allocatable.max(axis=0).tobytes() + devices.tobytes()
-        if self._profile is None or inventory != self._inventory:
-            self._profile, self._inventory = workload_profile(self._typical, nodes), inventory
+        offered = np.concatenate((nodes.allocatable.sum(axis=0), devices))
+        largest = nodes.allocatable.max(axis=0)
+        if (
+            self._profile is None
+            or not np.array_equal(largest, self._largest)
+            or not np.allclose(offered, self._offered, rtol=INVENTORY_CHANGE, atol=0.0)
+        ):
+            self._profile, self._offered, self._largest = workload_profile(self._typical, nodes), offered, largest
         return self._profile
 
     def _warm_up(self, rows: int, worker: Worker) -> None:

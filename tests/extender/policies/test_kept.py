@@ -17,6 +17,7 @@ from extender.policies.bundled import policy_path
 from extender.policies.kept import ONE_BY_ONE, KeptInputs, UnpreparedError
 from extender.policies.onnx import OnnxPolicy, load_policy
 from extender.policies.raters import candidates_on
+from extender.typical import TypicalPodRecord
 from tests.extender.objects import request
 from tests.policy_files import RESOURCES, policy_file
 
@@ -130,6 +131,28 @@ def test_what_was_refreshed_need_not_be_described_when_it_is_asked_for(policy: O
     kept.refresh(NodeView(state.nodes, state.generation), SHAPES[2], changed)
 
     kept.look(NodeView(state.nodes, state.generation), SHAPES[2], rows, 0.0)
+
+
+def test_a_node_more_among_many_is_no_other_inventory() -> None:
+    state = ClusterState(RESOURCES)
+    for number in range(300):
+        put_node(state, number, 2, 32)
+    recent = (TypicalPodRecord(1000, 1, 500, 0.5, ()), TypicalPodRecord(1000, 1, 1000, 0.5, ("T4",)))
+    bound = WEIGHING.for_workload(state.models, recent)  # half of the pods press on one model
+    kept, rows = KeptInputs(bound), np.arange(300)
+    kept.look(NodeView(state.nodes, state.generation), SHAPES[2], rows, math.inf)
+    profile = bound.profile_of(state.nodes)
+
+    put_node(state, 300, 2, 32)
+    assert_as_made_anew(kept, bound, state, SHAPES[2], state.node_names())
+    kept.look(NodeView(state.nodes, state.generation), SHAPES[2], rows, 0.0)
+    assert bound.profile_of(state.nodes) is profile
+
+    for number in range(301, 330):
+        put_node(state, 3 * number, 2, 32)
+    with pytest.raises(UnpreparedError):
+        kept.look(NodeView(state.nodes, state.generation), SHAPES[2], rows, 0.0)
+    assert bound.profile_of(state.nodes) is not profile
 
 
 def test_what_is_kept_is_limited() -> None:
