@@ -21,7 +21,7 @@ from extender.fragmentation import FragmentationTables
 from extender.placement import ANY_DEVICE, Candidates, NodeArrays, PodRequest, shares_device
 from extender.valuation import WorkloadProfile
 
-REMEMBERED_AT_MOST = 20_000
+REMEMBERED_AT_MOST = 4000  # of each kind, some 300 bytes each; a node's changes in succession are near each other
 MODULES = (placement, fragmentation, features, valuation)
 
 
