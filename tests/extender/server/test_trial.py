@@ -1,6 +1,7 @@
 """A candidate beside the policy in service, asked by the scorer itself."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ from extender.policies.base import Policy, PolicyError, ScoreArray
 from extender.policies.heuristics import HEURISTICS
 from extender.server.answers import PodIdentity
 from extender.server.policy import ServedPolicy
-from extender.server.trial import QUESTIONS_AT_MOST, Limits, Tally, Trial, Ways, among
+from extender.server.trial import QUESTIONS_AT_MOST, SHADOW_SHARE, Limits, Tally, Trial, Ways, among
 from extender.telemetry.decision_records import DecisionRecord
 from tests.extender.cluster.test_watcher import eventually
 from tests.extender.objects import request
@@ -131,6 +132,27 @@ def test_a_shadow_that_does_not_keep_up_is_not_asked_about_every_pod() -> None:
     assert QUESTIONS_AT_MOST <= trial.tally.shadowed <= QUESTIONS_AT_MOST + 1
     trial.stop()
     assert given.ask(PODS[0], request(10))
+
+
+def test_a_shadow_rests_longer_than_it_thinks() -> None:
+    given, policy = bench(), Recorded()
+    trial = trial_of(given, policy, 0.0)
+    took: list[float] = []
+
+    def think(nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
+        began = time.perf_counter()
+        time.sleep(0.03)
+        took.append(time.perf_counter() - began)
+        return candidates.rows.astype(np.float64)
+
+    policy.scores = think  # type: ignore[method-assign]
+    began = time.perf_counter()
+    for pod in PODS[:5]:
+        given.ask(pod, request(10))
+    eventually(lambda: trial.tally.shadowed == 5)
+
+    assert time.perf_counter() - began >= sum(took[:4]) / SHADOW_SHARE + took[4]
+    trial.stop()
 
 
 def test_trials_that_have_ended_leave_no_threads() -> None:
