@@ -109,6 +109,11 @@ class Deadline(NamedTuple):
     seconds: float
     clock: Callable[[], float]
 
+    @property
+    def passed(self) -> bool:
+        """Whether it is too late for any policy."""
+        return self.clock() >= self.started + self.seconds
+
 
 class Decision(NamedTuple):
     """An answer and where it came from.

@@ -10,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from extender import decision
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed
@@ -31,6 +33,7 @@ from extender.telemetry.tracing import current_span
 from extender.typical import Records
 
 SAMPLED = 32  # pods that another policy is tried on before it takes over
+NO_ROWS: IntArray = np.zeros(0, np.int64)
 
 log = logging.getLogger(__name__)
 
@@ -159,9 +162,11 @@ class Scorer:
             return self._answer(pod, request, Decision(NO_RANKING, Rung.NOT_READY, 0, ()), self.policy_digest, started)
         if self._is_stale():
             return self._answer(pod, request, Decision(NO_RANKING, Rung.STALE, 0, ()), self.policy_digest, started)
-        rows = self._state.rows_of(names)
+        deadline = Deadline(started, self._deadline_seconds, time.perf_counter)
+        # Nothing is looked up for an answer that is late already: it would make those that wait behind it later still.
+        rows = self._state.rows_of(names) if not deadline.passed else NO_ROWS
         known = rows[rows != UNKNOWN_ROW]
-        unknown = len(names) - known.shape[0]
+        unknown = rows.shape[0] - known.shape[0]
         if unknown:
             self._metrics.unknown_nodes.inc(unknown)
             if known.shape[0] == 0:
@@ -169,16 +174,15 @@ class Scorer:
                     f"none of the {len(names)} nodes asked about is known, the first is {names[0]!r}: expected nodes "
                     f"of the cluster that is watched, which has {len(self._state)}"
                 )
-        made, trial = self._decide(
-            pod.uid, request, known, Deadline(started, self._deadline_seconds, time.perf_counter)
-        )
+        made, trial = self._decide(pod.uid, request, known, deadline)
         policy = trial.digest if trial is not None and trial.answered(made) else self.policy_digest
         # What a candidate failed at is counted by its trial.
         if failures := made.failures if trial is None else made.failures[1:]:
             self._report_failures(failures, started)
         seen = features_digest(self._state.arrays, request, made.ranking.rows) if self._decision_log is not None else ""
-        self._asked.append((request, known))
-        if self._trial is not None and self._trial.looks_on:
+        if known.shape[0]:
+            self._asked.append((request, known))
+        if known.shape[0] and self._trial is not None and self._trial.looks_on:
             told = self._state.name_of(int(made.ranking.rows[0])) if made.rung is Rung.POLICY else None
             view = self._view_to_keep()
             self._trial.look_on(Question(pod, request, names, rows, known, view, self._models, self._recent, told))

@@ -274,3 +274,13 @@ def test_a_policy_is_told_of_the_typical_pods_once_there_are_enough() -> None:
     given.ask(OTHER, request(1000))
     assert told == [(), (TypicalPodRecord(500, 0, 0, 1.0),)]
     assert given.sample("stowage_typical_pods_estimates_total") == 1
+
+
+def test_for_an_answer_that_is_late_no_node_is_looked_up() -> None:
+    given = bench()
+    answer = given.scorer.prioritize(POD, request(10), ["nobody"], time.perf_counter() - 11.0)
+
+    assert (answer.nodes, answer.rung) == ([], Rung.NEUTRAL)
+    assert given.sample("stowage_unknown_nodes_total") == 0
+    assert given.sample('stowage_policy_failures_total{kind="deadline",rung="policy"}') == 1
+    assert given.scorer.sample()[1] == []
