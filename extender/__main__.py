@@ -39,7 +39,8 @@ EXPLAIN_SECONDS = 30.0
 # How long a thread that examines a policy file or reads a list keeps the interpreter from one that answers a request.
 # With Python's own 5 ms each of a request's waits for a socket can cost 5 ms meanwhile, and requests pile up.
 SWITCH_SECONDS = 0.0005
-MALLOC_ARENA_MAX = -8  # glibc's M_ARENA_MAX, malloc.h
+# What glibc's mallopt is told (malloc.h): M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in bytes.
+MALLOC = ((-8, 1), (-3, 256 * 1024), (-1, 8 * 1024 * 1024))
 
 EXIT_STATUS = """\
 exit status: 0 done; 2 it could not be done as asked, and stderr says why
@@ -110,7 +111,7 @@ def _serve(given: argparse.Namespace) -> NoReturn:
     logs.set_up(settings.log_level, settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it tells of its start and end, `run` tells as well
     sys.setswitchinterval(SWITCH_SECONDS)
-    _share_one_heap()
+    _allocate_sparingly()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings))
     _leave()
@@ -120,15 +121,18 @@ async def _run(settings: Settings) -> None:
     await Extender(settings).run(_announce)
 
 
-def _share_one_heap() -> None:
-    """Have all threads allocate from one heap, as few of them ever do so at once.
+def _allocate_sparingly() -> None:
+    """Keep the process from growing with each list that is read and each policy file that is tried.
 
-    glibc gives a thread a heap of its own, and what it once took stays with it: with each list that is read and each
-    policy file that is examined the process would grow. Where the C library is another one nothing happens.
+    glibc gives each thread a heap of its own, and what that once took stays with it; all of ours do with one, as few
+    ever allocate at once. And what a policy keeps of the nodes goes back to the system when the policy goes, which it
+    does not where large arrays lie in the heap: there glibc puts them once it has seen one come and go. Where the C
+    library is another one nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(MALLOC_ARENA_MAX, 1)
+        for parameter, value in MALLOC:
+            mallopt(parameter, value)
 
 
 def _leave() -> NoReturn:

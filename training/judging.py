@@ -9,8 +9,8 @@ from rich.console import Console
 from extender.policies.onnx import OnnxPolicy, load_policy
 from training.ask import Answer, ask_extender
 from training.config import Config
+from training.evaluation.curve import CurvePoint
 from training.evaluation.filling import evaluate_filling
-from training.evaluation.plots import CurvePoint
 from training.evaluation.report import TERMINAL_METRICS, html_report, json_report, terminal_tables, write_whole
 from training.evaluation.runner import Contender, Evaluation, evaluate, held_back_workload, rules
 from training.export import add_evaluation

@@ -21,7 +21,7 @@ from training.algorithms.es import EvolutionLearner
 from training.algorithms.learner import Learner
 from training.command_line import CONFIG_FILE
 from training.config import Config, ConfigError
-from training.evaluation.plots import CurvePoint
+from training.evaluation.curve import CurvePoint
 from training.export import export_policy
 from training.judging import EVALUATION_FILE, REPORT_FILE, ask, judge
 from training.learners import build, network_to_start_from

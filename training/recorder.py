@@ -17,7 +17,7 @@ from extender.whole_file import put_whole
 from training import checkpoint
 from training.algorithms.learner import Episode, Learner
 from training.config import Config
-from training.evaluation.plots import CurvePoint
+from training.evaluation.curve import CurvePoint
 from training.held_out import HeldOut, Look
 from training.progress import Tracker
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.evaluation.plots import CurvePoint
+from training.evaluation.curve import CurvePoint
 from training.recorder import CURVE_FILE, read_curve, write_curve
 
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import rankdata
 from stable_baselines3.common.logger import Logger
 from torch import nn
 
@@ -155,7 +155,7 @@ def centred_ranks(fitness: Fitness) -> Fitness:
         >>> centred_ranks(np.array([3.0, -100.0, 7.0, 3.0, 9.0])).tolist()
         [-0.125, -0.5, 0.25, -0.125, 0.5]
     """
-    return (rankdata(fitness) - 1) / max(len(fitness) - 1, 1) - 0.5
+    return (scipy.stats.rankdata(fitness) - 1) / max(len(fitness) - 1, 1) - 0.5
 
 
 class EvolutionLearner:

@@ -28,9 +28,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import scipy
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import bootstrap
 
 from extender.closed_pipe import quiet_on_closed_pipe
 from extender.fragmentation import TypicalPods
@@ -398,7 +398,8 @@ def describe_difference(differences: FloatArray) -> str:
     """Mean of paired differences with its 95 % bootstrap interval, which a single pair does not have."""
     if len(differences) < 2:
         return f"{differences.mean():+.2f}"
-    interval = bootstrap((differences,), np.mean, rng=np.random.default_rng(0), method="percentile").confidence_interval
+    drawn = scipy.stats.bootstrap((differences,), np.mean, rng=np.random.default_rng(0), method="percentile")
+    interval = drawn.confidence_interval
     return f"{differences.mean():+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 

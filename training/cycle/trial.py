@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from rich.console import Console
-from scipy.stats import bootstrap
 
 from extender.telemetry.decision_records import BoundRecord, DecisionRecord
 from training.cycle.contents import CANARY, CANDIDATE, SHADOW
@@ -215,7 +215,7 @@ def compare_waits(ours: Sequence[float], theirs: Sequence[float], seed: int = 0)
         return found
     found["difference"] = means[0] - means[1]
     if len(ours) > 1 and len(theirs) > 1:
-        interval = bootstrap(
+        interval = scipy.stats.bootstrap(
             (np.array(ours), np.array(theirs)),
             lambda one, other, axis=-1: one.mean(axis=axis) - other.mean(axis=axis),
             vectorized=True,

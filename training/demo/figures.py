@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 from training.demo.live import Course
 from training.demo.paired import PERCENT, unit_of
+from training.evaluation.curve import CurvePoint
 from training.evaluation.metrics import Metric
-from training.evaluation.plots import CurvePoint
 from training.evaluation.statistics import Comparison
 
 GPU, CPU, WAITING, FIRST, SECOND = "#cf8f3f", "#5b84b1", "#8a6fa8", "#2f7f9f", "#cf8f3f"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from training.evaluation.curve import CurvePoint
 from training.evaluation.filling import METRIC as ALLOCATED
-from training.evaluation.plots import CurvePoint
 from training.recorder import CURVE_FILE, read_curve
 
 EVALUATION_FILE, REPORT_FILE, POLICY_FILE = "evaluation.json", "report.html", "policy.onnx"

@@ -6,7 +6,6 @@ They are drawn at the width of a phone and scale up; texts stay texts, so that t
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import matplotlib
@@ -15,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
+from training.evaluation.curve import CurvePoint
 from training.evaluation.runner import Evaluation, title
 
 matplotlib.use("Agg")
@@ -30,33 +30,6 @@ LONGEST_HALF_LINE = 22  # characters of a legend's entry that leave room for ano
 GRID_POINTS = 200
 SHORTEST_WAIT = 1.0  # waits below a second share the left edge of the logarithmic axis
 NOTHING_COUNTED = "no pod was counted before the horizon"
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """One point of a learning curve; what was not measured at it is NaN.
-
-    Attributes:
-        steps: decisions taken.
-        seconds: since the start.
-        mean_return: of recent training episodes.
-        mean_wait_seconds: of a pod in them.
-        violations: share of the promises that they broke.
-        violation_multiplier: the learned price of a broken promise.
-        held_out_return: of episodes that are never learned from, played greedily.
-        held_out_wait_seconds: of a pod in them.
-        held_out_violations: share of the promises broken in them.
-    """
-
-    steps: int
-    seconds: float
-    mean_return: float
-    mean_wait_seconds: float
-    violations: float = math.nan
-    violation_multiplier: float = math.nan
-    held_out_return: float = math.nan
-    held_out_wait_seconds: float = math.nan
-    held_out_violations: float = math.nan
 
 
 def learning_curve(points: Sequence[CurvePoint]) -> str:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich.table import Table
 
-from training.evaluation import plots
+from training.evaluation.curve import CurvePoint
 from training.evaluation.metrics import Metric
 from training.evaluation.runner import Evaluation, title
 from training.evaluation.statistics import Comparison
@@ -278,7 +278,7 @@ def html_report(
     name: str,
     evaluation: Evaluation,
     facts: Mapping[str, str],
-    curve: Sequence[plots.CurvePoint] = (),
+    curve: Sequence[CurvePoint] = (),
     appendices: Sequence[Appendix] = (),
     pictures: Mapping[str, str] | None = None,
 ) -> str:
@@ -292,6 +292,8 @@ def html_report(
         appendices: further tables.
         pictures: further plots, SVG by heading; they come first.
     """
+    from training.evaluation import plots  # here, as matplotlib takes a second that a refused command needs not wait
+
     has_gpus = not all(math.isnan(evaluation.mean(policy, "gpu_allocation")) for policy in evaluation.policies)
     return ENVIRONMENT.get_template("report.html.j2").render(
         name=name,

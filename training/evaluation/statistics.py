@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import DegenerateDataWarning, binomtest, bootstrap, trim_mean, wilcoxon
+import scipy  # its parts are loaded when they are needed: `stats` takes a second
 
 from training.workloads.base import FloatArray
 
@@ -163,8 +163,8 @@ def _difference_intervals(values: FloatArray, baseline: FloatArray, seed: int) -
         return np.stack([point, nothing, nothing], axis=-1)
     with warnings.catch_warnings():
         # Where some resample of the baseline is all zeros there is no interval, and the NaN says so.
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        interval = bootstrap(
+        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+        interval = scipy.stats.bootstrap(
             (values, baseline),
             statistic,
             paired=True,
@@ -210,7 +210,7 @@ def signed_rank_test(differences: FloatArray) -> float:
     if len(differences) < 2:
         return math.nan
     differing = differences[differences != 0]
-    return float(wilcoxon(differing).pvalue) if len(differing) else 1.0
+    return float(scipy.stats.wilcoxon(differing).pvalue) if len(differing) else 1.0
 
 
 def probability_of_improvement(gain: FloatArray) -> tuple[float, float, float]:
@@ -236,8 +236,8 @@ def probability_of_improvement(gain: FloatArray) -> tuple[float, float, float]:
     if pairs == 0:
         return math.nan, math.nan, math.nan
     won, equal = int(np.sum(gain > 0)), int(np.sum(gain == 0))
-    low = binomtest(won, pairs).proportion_ci(CONFIDENCE, method="wilson").low
-    high = binomtest(won + equal, pairs).proportion_ci(CONFIDENCE, method="wilson").high
+    low = scipy.stats.binomtest(won, pairs).proportion_ci(CONFIDENCE, method="wilson").low
+    high = scipy.stats.binomtest(won + equal, pairs).proportion_ci(CONFIDENCE, method="wilson").high
     return (won + equal / 2) / pairs, float(low), float(high)
 
 
@@ -248,7 +248,7 @@ def interquartile_mean(values: FloatArray) -> float:
         >>> interquartile_mean(np.array([0.0, 1.0, 3.0, 1000.0]))
         2.0
     """
-    return float(trim_mean(values, QUARTER)) if len(values) else math.nan
+    return float(scipy.stats.trim_mean(values, QUARTER)) if len(values) else math.nan
 
 
 def holm(p_values: FloatArray) -> FloatArray:

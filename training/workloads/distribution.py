@@ -23,7 +23,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import CensoredData, chi2, ecdf
+import scipy
 
 from extender.placement import CPU, MEMORY, WHOLE_DEVICE_MILLI
 from extender.policies.onnx import FeatureHistogram
@@ -85,7 +85,7 @@ class Durations(NamedTuple):
 
     def longer(self, seconds: FloatArray) -> FloatArray:
         """The share of pods that run longer than each of these times; one at the least."""
-        return ecdf(CensoredData.right_censored(self.seconds, ~self.ended)).sf.evaluate(seconds)
+        return scipy.stats.ecdf(scipy.stats.CensoredData.right_censored(self.seconds, ~self.ended)).sf.evaluate(seconds)
 
     def whole(self) -> FloatArray:
         """As many durations as there are pods, ascending; what nobody has run yet is the largest number."""
@@ -196,7 +196,7 @@ def _drift(here: FloatArray, there: FloatArray, pods: float, reference_pods: int
     other = np.maximum(there[used], 0.5 / reference_pods)
     index = float(np.sum((one - other) * np.log(one / other)))
     free = max(int(used.sum()) - 1, 1)
-    return Drift(index, float(chi2.ppf(CHANCE, free) * (1 / pods + 1 / reference_pods)), round(pods))
+    return Drift(index, float(scipy.stats.chi2.ppf(CHANCE, free) * (1 / pods + 1 / reference_pods)), round(pods))
 
 
 def duration_drift(reference: FeatureHistogram, durations: Durations) -> Drift:

@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
+import scipy
 from pydantic import Field
-from scipy.stats import norm
 
 from extender.admission import Constraint, Place, Requirement, Taint, Toleration
 from extender.placement import CPU, GPU, MEMORY, WHOLE_DEVICE_MILLI, IntArray
@@ -240,7 +240,7 @@ def generate_templates(
     part, several = arguments.shared_gpu_share, arguments.several_gpus_share
     kinds = np.array([1.0 - asking, asking * part, asking * (1.0 - part - several), asking * several])
     kind = fill_classes(kinds, frequency, generator)
-    gpu_count, gpu_milli = gpu_amounts(arguments, kind, norm.cdf(normal[:, GPU]))
+    gpu_count, gpu_milli = gpu_amounts(arguments, kind, scipy.special.ndtr(normal[:, GPU]))
     selects_pool = fill_classes(either(arguments.pool_selector_share), frequency, generator)
     selects_model = np.zeros(count, np.int64)
     selects_model[kind != NO_GPU] = fill_classes(
@@ -336,7 +336,7 @@ def durations(arguments: GeneratorArguments, template: IntArray, generator: np.r
     if arguments.duration_law == DurationLaw.LOG_NORMAL:
         return arguments.duration_median_seconds * np.exp(arguments.duration_sigma * normal)
     # Pareto by the same quantile: its survival function is (minimum / t) ** tail, one half at the median.
-    survival = norm.sf(normal)
+    survival = scipy.special.ndtr(-normal)
     return arguments.duration_median_seconds * (0.5 / survival) ** (1.0 / arguments.duration_tail)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import ks_2samp, norm
+import scipy
 
 from extender.placement import CPU, MEMORY, BoolArray, IntArray
 from training.workloads.arrivals import DAY_SECONDS, DAYS_AT_LEAST, ArrivalProcess, FloatArray
@@ -108,7 +108,7 @@ def distances(recorded: Population, generated: Population) -> list[Distance]:
         elif name in CATEGORIES:
             distance = _total_variation(one, other)
         else:
-            distance = float(ks_2samp(one, other, method="asymp").statistic)
+            distance = float(scipy.stats.ks_2samp(one, other, method="asymp").statistic)
         found.append(Distance(name, _mean(one), _mean(other), distance))
     return found
 
@@ -216,7 +216,7 @@ def _law(duration: FloatArray) -> tuple[DurationLaw, float, float, float]:
     tail = float(np.clip(1.0 / max(above.mean(), 0.1), 0.1, 10.0)) if len(above) else 10.0
     ordered = np.sort(logarithm)
     empirical = (np.arange(len(ordered)) + 0.5) / len(ordered)
-    normal = norm.cdf(ordered / max(sigma, SOME))
+    normal = scipy.special.ndtr(ordered / max(sigma, SOME))
     pareto = 1.0 - np.minimum(0.5 * np.exp(-tail * ordered), 1.0)
     closer = np.abs(normal - empirical).max() <= np.abs(pareto - empirical).max()
     return DurationLaw.LOG_NORMAL if closer else DurationLaw.PARETO, median, sigma, tail

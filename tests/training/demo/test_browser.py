@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from extender.policies.bundled import policy_path
 from tests.conftest import unavailable
 from tests.training.demo.browser import chromium, demo, find_chromium
-from training.evaluation.plots import CurvePoint
+from training.evaluation.curve import CurvePoint
 from training.recorder import CURVE_FILE, write_curve
 
 COMPILING_MS = 600_000  # the first cluster compiles the simulator, where no test did before

@@ -11,8 +11,8 @@ import pytest
 
 from training.demo import figures
 from training.demo.past_runs import EVALUATION_FILE, PastEvaluation, past_runs, shown
+from training.evaluation.curve import CurvePoint
 from training.evaluation.filling import FillingEvaluation
-from training.evaluation.plots import CurvePoint
 from training.recorder import CURVE_FILE, write_curve
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from extender.policies.bundled import policy_path
 from training.demo.past_runs import EVALUATION_FILE
 from training.demo.views.variables import RUNS_VARIABLE
-from training.evaluation.plots import CurvePoint
+from training.evaluation.curve import CurvePoint
 from training.recorder import CURVE_FILE, write_curve
 
 SECONDS = 600.0  # the first cluster compiles the simulator, where no test did before

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from tests.training.evaluation.small_evaluations import small_evaluation
+from training.evaluation.curve import CurvePoint
 from training.evaluation.metrics import catalogue
-from training.evaluation.plots import CurvePoint, wait_by_load, wait_distribution
+from training.evaluation.plots import wait_by_load, wait_distribution
 from training.evaluation.report import (
     definitions,
     format_comparison,
