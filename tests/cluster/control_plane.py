@@ -87,6 +87,11 @@ class ControlPlane:
         return path
 
 
+def is_written(certificate: Path) -> bool:
+    """Whether it is all there; kube-apiserver makes the file and then fills it."""
+    return certificate.exists() and certificate.read_text().endswith("-----END CERTIFICATE-----\n")
+
+
 @contextmanager
 def run_control_plane(tools: Path, directory: Path) -> Iterator[ControlPlane]:
     """Start etcd and kube-apiserver, and stop them at the end.
@@ -103,7 +108,7 @@ def run_control_plane(tools: Path, directory: Path) -> Iterator[ControlPlane]:
         apiserver = Restartable(lambda: start_apiserver(tools, directory, etcd_url, port, admin_token))
         try:
             certificate = directory / "apiserver.crt"
-            apiserver.process.wait_until(certificate.exists, READY_LIMIT_SECONDS)
+            apiserver.process.wait_until(lambda: is_written(certificate), READY_LIMIT_SECONDS)
             control_plane = ControlPlane(f"https://127.0.0.1:{port}", certificate, admin_token, directory, apiserver)
             with control_plane.api:
                 apiserver.process.wait_until(control_plane.api.is_ready, READY_LIMIT_SECONDS)

@@ -77,6 +77,7 @@ def trying(tmp_path: Path) -> Iterator[tuple[Book, Settings]]:
     put_whole(book.folder / CANDIDATE, CANDIDATE_POLICY)
     log, wanted = tmp_path / "decisions.jsonl", tmp_path / "candidate.json"
     flags = ("--decision-log", str(log), "--decision-log-flush", "0.05", "--policy-poll", "0.1")
+    flags += ("--deadline", "10")  # the incumbent has its say also where the machine is busy
     policy = str(tmp_path / "policy.onnx")
     with serve(cluster_list(*NODES), tmp_path, *flags, "--candidate", str(wanted), policy=policy) as extender:
         settings = Settings(
