@@ -133,6 +133,6 @@ def from_python(function: Any) -> Any:
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
     config.CACHE_DIR = str(cache_directory())
+    _share_between_checkouts()  # nothing but the digest tells checkouts whose other files differ apart
 _make_callable_from_compiled_code()
 _save_one_at_a_time()
-_share_between_checkouts()

@@ -150,23 +150,33 @@ def test_a_change_in_the_simulator_leaves_the_old_cache_behind(monkeypatch, tmp_
     assert cache_directory() != before
 
 
-def test_checkouts_share_what_is_compiled(tmp_path):
+def hits_in_checkouts(folder: Path, variable: str) -> list[str]:
+    """How often each of two checkouts with the same function finds it compiled, if this variable says where."""
     found = []
     for checkout in "ab":
-        source = tmp_path / checkout / "package" / "doubling.py"
+        source = folder / checkout / "package" / "doubling.py"
         source.parent.mkdir(parents=True)
         source.write_text(
             "from training.simulator.compiled import entry\n\n\n@entry\ndef doubled(number):\n    return 2 * number\n"
         )
         command = "from doubling import doubled; doubled(21); print(sum(doubled.stats.cache_hits.values()))"
+        elsewhere = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
         found.append(
             subprocess.run(
                 [sys.executable, "-c", command],
-                env=os.environ | {"PYTHONPATH": f"{source.parent}:{Path.cwd()}", "STOWAGE_CACHE": str(tmp_path)},
+                env=elsewhere | {"PYTHONPATH": f"{source.parent}:{Path.cwd()}", variable: str(folder)},
                 capture_output=True,
                 text=True,
                 timeout=120,
                 check=True,
             ).stdout
         )
-    assert found == ["0\n", "1\n"]
+    return found
+
+
+def test_checkouts_share_what_is_compiled(tmp_path):
+    assert hits_in_checkouts(tmp_path, "STOWAGE_CACHE") == ["0\n", "1\n"]
+
+
+def test_checkouts_share_nothing_where_no_digest_tells_them_apart(tmp_path):
+    assert hits_in_checkouts(tmp_path, "NUMBA_CACHE_DIR") == ["0\n", "0\n"]
