@@ -109,10 +109,14 @@ class Deadline(NamedTuple):
     seconds: float
     clock: Callable[[], float]
 
+    def until(self, share: float) -> float:
+        """When so much of the time is over, by `clock`."""
+        return self.started + share * self.seconds
+
     @property
     def passed(self) -> bool:
         """Whether it is too late for any policy."""
-        return self.clock() >= self.started + self.seconds
+        return self.clock() >= self.until(1.0)
 
 
 class Decision(NamedTuple):
@@ -190,7 +194,7 @@ def decide(view: NodeView, ladder: Sequence[Step], pod: PodRequest, rows: IntArr
     """
     failures: list[Failure] = []
     for step in ladder:
-        until = deadline.started + step.share * deadline.seconds
+        until = deadline.until(step.share)
         name = step.rater.name
         if step.breaker is not None and not step.breaker.admits():
             failures.append(Failure(step.rung, FailureKind.BREAKER, f"{name}: not asked, it failed too often"))

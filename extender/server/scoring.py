@@ -10,8 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from extender import decision
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed
@@ -33,7 +31,6 @@ from extender.telemetry.tracing import current_span
 from extender.typical import Records
 
 SAMPLED = 32  # pods that another policy is tried on before it takes over
-NO_ROWS: IntArray = np.zeros(0, np.int64)
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +161,7 @@ class Scorer:
             return self._answer(pod, request, Decision(NO_RANKING, Rung.STALE, 0, ()), self.policy_digest, started)
         deadline = Deadline(started, self._deadline_seconds, time.perf_counter)
         # Nothing is looked up for an answer that is late already: it would make those that wait behind it later still.
-        rows = self._state.rows_of(names) if not deadline.passed else NO_ROWS
+        rows = self._state.rows_of([] if deadline.passed else names)
         known = rows[rows != UNKNOWN_ROW]
         unknown = rows.shape[0] - known.shape[0]
         if unknown:
