@@ -14,10 +14,9 @@ from extender.policies.base import Policy, PolicyError
 from extender.policies.onnx import OnnxPolicy, load_policy, score_in_time
 from extender.policies.raters import candidates_on
 from extender.policies.worker import Worker
+from extender.server.background import rest_after
 from extender.server.policy import ServedPolicy
 from extender.server.scoring import Scorer
-
-PAUSE = 4.0  # between two trials of another policy, times what a trial took: requests are answered meanwhile
 
 
 class Seen(NamedTuple):
@@ -82,7 +81,7 @@ def examine(
             best = rank(score_in_time(bound, inputs, worker, until), candidates).rows[0]
             same += int(best == rank(in_service.scores(nodes, pod, candidates), candidates).rows[0])
             compared += 1
-            time.sleep(PAUSE * (time.perf_counter() - began))
+            rest_after(began)
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}, on what was asked about lately") from error
     except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception

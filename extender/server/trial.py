@@ -26,6 +26,7 @@ from extender.policies.breaker import Breaker
 from extender.policies.raters import rater_of
 from extender.policies.worker import Worker
 from extender.server.answers import Answer, Answered, PodIdentity, named
+from extender.server.background import rest_after
 from extender.server.policy import ServedPolicy
 from extender.telemetry.decision_records import DecisionRecord
 from extender.telemetry.metrics import Metrics
@@ -35,7 +36,6 @@ HUNDREDTHS = 10_000  # a share of the pods is exact to a hundredth of a percent
 CANARY_SHARE = 0.5  # of a deadline; then the policy in service has its turn
 SECONDS_BETWEEN_REPORTS = 10.0  # a policy that fails, fails at every request; each is counted, not each is logged
 QUESTIONS_AT_MOST = 16  # that wait; each has a copy of the nodes, 1 MB for 5,000
-SHADOW_SHARE = 0.25  # of the time: who looks on shares the interpreter with who answers, and must not slow it down
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +235,7 @@ class Trial:
                 self._think_of(question)
             except Exception as error:
                 self._give_up(error)
-            time.sleep((time.perf_counter() - began) * (1.0 / SHADOW_SHARE - 1.0))
+            rest_after(began)
         self._worker.stop()
 
     def _think_of(self, question: Question) -> None:

@@ -11,8 +11,9 @@ from extender.placement import Candidates, NodeArrays, PodRequest
 from extender.policies.base import Policy, PolicyError, ScoreArray
 from extender.policies.heuristics import HEURISTICS
 from extender.server.answers import PodIdentity
+from extender.server.background import SHARE
 from extender.server.policy import ServedPolicy
-from extender.server.trial import QUESTIONS_AT_MOST, SHADOW_SHARE, Limits, Tally, Trial, Ways, among
+from extender.server.trial import QUESTIONS_AT_MOST, Limits, Tally, Trial, Ways, among
 from extender.telemetry.decision_records import DecisionRecord
 from tests.extender.cluster.test_watcher import eventually
 from tests.extender.objects import request
@@ -151,7 +152,7 @@ def test_a_shadow_rests_longer_than_it_thinks() -> None:
         given.ask(pod, request(10))
     eventually(lambda: trial.tally.shadowed == 5)
 
-    assert time.perf_counter() - began >= sum(took[:4]) / SHADOW_SHARE + took[4]
+    assert time.perf_counter() - began >= sum(took[:4]) / SHARE + took[4]
     trial.stop()
 
 
