@@ -181,7 +181,9 @@ class Settings(BaseSettings):
         "flush interval",
     )
     list_page_size: int = Field(
-        default=500, ge=1, description="objects per page when nodes and pods are listed from the API server"
+        default=500,
+        ge=1,
+        description="objects per page when nodes and pods are listed anew; pages of the first list are four times as large",
     )
     watch_read_timeout: float = Field(
         default=150.0,

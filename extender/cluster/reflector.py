@@ -19,6 +19,7 @@ from extender.wire import ListMeta, Node, WatchedPod, WireError
 
 FIRST_BACKOFF_SECONDS = 0.2
 LONGEST_BACKOFF_SECONDS = 30.0
+FIRST_PAGES = 4  # as large as later ones: while the first list is read nobody gets an answer that they could delay
 FAILURES_BEFORE_LISTING = 5  # a version or a page that cannot be had so often is given up, whatever the reason is
 SHORTEST_WATCH_SECONDS = 240  # the API server ends a watch after a time drawn from this to twice this
 
@@ -120,7 +121,8 @@ class ListWatch:
         if self.watched.field_selector:
             query["fieldSelector"] = self.watched.field_selector
         if self._version is None:
-            query["limit"] = str(self._page_size)
+            larger = FIRST_PAGES if self._list_reason is ListReason.START else 1
+            query["limit"] = str(larger * self._page_size)
             if self._continue:
                 query["continue"] = self._continue
             elif self._list_due:

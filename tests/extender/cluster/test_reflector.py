@@ -66,11 +66,11 @@ def watching(watched: Watched = PODS, version: int = 100) -> tuple[ListWatch, Co
     return reflector, counters
 
 
-def test_it_begins_with_a_list_of_pages() -> None:
+def test_it_begins_with_a_list_of_large_pages() -> None:
     reflector, _ = list_watch(page_size=250)
     request = reflector.next_request()
     assert (request.path, request.watch) == ("/api/v1/pods", False)
-    assert request.query == {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed", "limit": "250"}
+    assert request.query == {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed", "limit": "1000"}
 
 
 def test_it_follows_the_pages_and_then_watches_from_their_version() -> None:
@@ -124,7 +124,9 @@ def test_a_version_that_is_gone_is_listed_anew(inside: bool) -> None:
     else:
         assert reflector.refused(410, status(410, "too old resource version")) == "too old resource version"
 
-    assert not reflector.next_request().watch
+    request = reflector.next_request()
+    assert not request.watch
+    assert request.query["limit"] == "500"
     assert counters.lists == {"start": 1, "expired": 1}
 
 
