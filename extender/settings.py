@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     list_page_size: int = Field(
         default=500,
         ge=1,
-        description="objects per page when nodes and pods are listed anew; pages of the first list are four times as large",
+        description="objects per page when nodes and pods are listed anew; four times as many when first listed",
     )
     watch_read_timeout: float = Field(
         default=150.0,
