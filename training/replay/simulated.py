@@ -28,7 +28,7 @@ from training.simulator.scheduling import SchedulerArguments, play
 from training.workloads.base import Workload
 
 DEFAULT_POLICIES = {"stowage": "bundled:latency", "default-scheduler": "kube-scheduler-default"}
-TIE_SEEDS = 20
+COURSES = 20
 DECIDING_SECONDS = 0.25
 """Of the machine: a scheduler that has room for a pod binds it in less."""
 LEAVES, OPENS, STARTS = range(3)  # of what happens in the same instant, in this order
@@ -175,9 +175,13 @@ def simulate(
     speed: float,
     seed: int,
     limits: Limits,
-    ties: int = TIE_SEEDS,
+    courses: int = COURSES,
 ) -> list[Occupancy]:
     """Play the pods of a course, from their arrivals on, by the simulator alone.
+
+    What happened is one course of many: rules leave ties to chance, and a millisecond decides which of two waiting pods
+    gets a node, and with it hours of waiting later on. So several are played, with other ties, and with pods that hold
+    their nodes longer or shorter by up to the time that placing one takes on the machine.
 
     Args:
         workload: its pods in the order of the course.
@@ -186,7 +190,7 @@ def simulate(
         speed: seconds of the trace in a second.
         seed: decides among equals.
         limits: of the run, say how long attempts take.
-        ties: how often a rule, which leaves much to chance, is played; a policy is played once.
+        courses: how often it is played.
     """
     ran = course.finished - course.started
     duration = np.where(np.isnan(ran), workload.duration, ran)
@@ -200,10 +204,13 @@ def simulate(
         failed_attempt_seconds=limits.failed_attempt,
         horizon_seconds=course.end / speed,
     )
+    known = real if isinstance(policy, OnnxPolicy) else summed(real)
+    scatter = np.nan_to_num(limits.placing_median)
+    generator = np.random.default_rng(seed)
     played = []
-    for number in range(1 if isinstance(policy, OnnxPolicy) else ties):
-        shown = real if isinstance(policy, OnnxPolicy) else summed(real)
-        outcome = play(shown, policy, arguments, seed + number)
+    for number in range(courses):
+        held = np.maximum(known.duration + generator.uniform(-scatter, scatter, len(known.duration)), 0.0)
+        outcome = play(replace(known, duration=held), policy, arguments, seed + number)
         ended = course_of_outcome(real, outcome)
         again = Course(workload.arrival, ended.started * speed, ended.finished * speed, ended.node, ended.end * speed)
         played.append(occupancy(workload, again))

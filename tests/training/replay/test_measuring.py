@@ -130,7 +130,7 @@ def test_the_simulator_plays_a_course_of_its_own_again(workload: Workload) -> No
         records_of(replace(told, arrival=told.arrival), _scaled(outcome)), told, SPEED, outcome.times[-1]
     )
 
-    (again,) = simulated.simulate(came, course, policy, SPEED, 1, AT_ONCE)
+    (again,) = simulated.simulate(came, course, policy, SPEED, 1, AT_ONCE, courses=1)
 
     assert np.mean(again.outcome.node == outcome.node) > 0.99
     assert np.nanmean(again.outcome.waited) == pytest.approx(SPEED * np.nanmean(outcome.waited), rel=0.02)
@@ -145,7 +145,7 @@ def test_a_rule_is_played_repeatedly_because_ties_are_chance(workload: Workload)
     outcome = play(workload, "kube-scheduler-default", SchedulerArguments(), 1)
     came, course = course_of(records_of(workload, outcome), workload, SPEED, outcome.times[-1] / SPEED)
 
-    played = simulated.simulate(came, course, "kube-scheduler-default", SPEED, 1, AT_ONCE, ties=3)
+    played = simulated.simulate(came, course, "kube-scheduler-default", SPEED, 1, AT_ONCE, courses=3)
 
     assert len(played) == 3
     assert not any(math.isnan(float(each.outcome.waited.mean())) for each in played)
