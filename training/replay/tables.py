@@ -104,8 +104,8 @@ def simulator_table(results: Sequence[RunResult], metrics: dict[str, Metric]) ->
         "“Decisions alike”: how many pods with a choice went where the policy ranks first in the state that the "
         "cluster was in. Below: means over the seeds when the simulator goes by itself; its scheduler takes as long "
         "for an attempt as the cluster's seems to. The cluster's waits are less those of pods that find room at once: "
-        "those are mostly for the API server, which the simulator does not have. It plays 20 "
-        "courses of each run, as ties and milliseconds are chance, and a cluster's single one differs from their mean by "
+        "those are mostly for the API server, which the simulator does not have. It plays 20 courses of each run, as "
+        "ties and milliseconds are chance, and a cluster's single one differs from their mean by "
         "chance as well: the interval is the paired bootstrap's over the seeds."
     )
     headings = ["run", "what", "cluster", "simulator", "difference", "95 %"]
