@@ -221,8 +221,8 @@ def _result(
         evaluation.warm_up,
     )
     before = kept.compared
-    wanted = plan.policies.get(scheduler), evaluation.warm_up
-    if policy is not None and (before is None or (before.policy, before.warm_up) != wanted):
+    wanted = plan.policies.get(scheduler), evaluation.warm_up, simulated.COURSES
+    if policy is not None and (before is None or (before.policy, before.warm_up, len(before.simulated)) != wanted):
         again = simulated.simulate(came, course, policy, speed, seed, limits)
         placing = limits.placing_among_others * speed
         compared = Compared(

@@ -9,6 +9,7 @@ from training.evaluation.metrics import Metric
 from training.evaluation.report import Appendix, format_metric
 from training.evaluation.statistics import mean_intervals
 from training.replay.results import RunResult, by_scheduler
+from training.replay.simulated import COURSES
 
 COMPARED = ("mean_wait_seconds", "mean_wait_several_devices_seconds", "gpu_allocation", "stranded_gpu")
 AGREEING = 0.05
@@ -104,7 +105,8 @@ def simulator_table(results: Sequence[RunResult], metrics: dict[str, Metric]) ->
         "“Decisions alike”: how many pods with a choice went where the policy ranks first in the state that the "
         "cluster was in. Below: means over the seeds when the simulator goes by itself; its scheduler takes as long "
         "for an attempt as the cluster's seems to. The cluster's waits are less those of pods that find room at once: "
-        "those are mostly for the API server, which the simulator does not have. It plays 20 courses of each run, as "
+        "those are mostly for the API server, which the simulator does not have. "
+        f"It plays {COURSES} courses of each run, as "
         "ties and milliseconds are chance, and a cluster's single one differs from their mean by "
         "chance as well: the interval is the paired bootstrap's over the seeds."
     )
