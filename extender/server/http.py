@@ -9,6 +9,7 @@ the time of everything here.
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
+from itertools import compress
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -238,6 +239,9 @@ class HttpApp:
         self._metrics.withheld_nodes.inc(len(withheld))
         left_out = failed.keys() | withheld.keys()
         kept = [name not in left_out for name in args.node_names] if left_out else None
+        left = args.node_names if kept is None else list(compress(args.node_names, kept))
+        if len(left) == 1:
+            self._scorer.one_left(pod, request, left[0], started)
         return Response(HTTPStatus.OK, JSON, wire.encode_filter_result(args, kept, failed, withheld))
 
     def _preempt(self, body: bytes, started: float) -> Response:

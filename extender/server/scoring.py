@@ -10,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from extender import decision
 from extender.cluster.assume import Assumptions
 from extender.cluster.feed import ClusterFeed
@@ -17,7 +19,7 @@ from extender.cluster.recent import RecentPods
 from extender.cluster.state import UNKNOWN_ROW, ClusterState
 from extender.decision import NO_RANKING, Deadline, Decision, Failure, FailureKind, Rung, Step
 from extender.features_digest import features_digest
-from extender.placement import IntArray, NodeArrays, PodRequest
+from extender.placement import ANY_DEVICE, IntArray, NodeArrays, PodRequest, shares_device
 from extender.policies.base import NodeView
 from extender.server.answers import Answer, Answered, PodIdentity, named
 from extender.server.explain import Explained, Explanations
@@ -244,6 +246,32 @@ class Scorer:
         lacking = decision.lacking_devices(self._state, request, rows).nonzero()[0].tolist()
         self._metrics.filtered_nodes.inc(len(lacking))
         return {names[at]: decision.describe_lack(self._state, request, int(rows[at])) for at in lacking}
+
+    def one_left(self, pod: PodIdentity, request: PodRequest, node: str, started: float) -> None:
+        """Count the pod on the only node that `filter` left: kube-scheduler puts it there without asking for a ranking.
+
+        Otherwise the pods behind it would be let onto the same devices until the watch tells where it went.
+
+        Args:
+            started: `time.perf_counter()` when the request was complete.
+        """
+        row = self._state.row_of(node)
+        if self._feed.ready and row != UNKNOWN_ROW:
+            device = self._device_on(row, request, started) if shares_device(request) else ANY_DEVICE
+            self._assumptions.assume(pod.uid, node, request, device)
+
+    def _device_on(self, row: int, request: PodRequest, started: float) -> int:
+        """The device that the policy shares on the node, as the simulator has it."""
+        deadline = Deadline(started, self._deadline_seconds, time.perf_counter)
+        view = NodeView(self._state.nodes, self._state.generation)
+        try:
+            made = decision.decide(view, self._ladder_for_workload(), request, np.array([row]), deadline)
+        except Exception:  # a mistake of ours must not keep a pod from being scheduled
+            log.exception("no opinion on the device of a pod, because of an error in the extender")
+            return ANY_DEVICE
+        if made.failures:
+            self._report_failures(made.failures, started)
+        return int(made.ranking.devices[0]) if made.ranking.rows.shape[0] else ANY_DEVICE
 
     def _ladder_for_workload(self) -> Sequence[Step]:
         """The policies, for the GPU models and typical pods that have been seen by now.

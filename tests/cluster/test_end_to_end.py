@@ -1,6 +1,7 @@
 """A policy that training exported places pods through a real kube-scheduler, and nothing is lost on the way."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -141,6 +142,40 @@ def test_a_pod_that_had_no_choice_is_in_the_log_though_nobody_was_asked(
     assert "forced" not in [each.pod for each in extender.decisions()]
     testbed.api.delete(f"{PODS}/forced")
     assert_nothing_assumed(extender)
+
+
+def test_pods_without_a_choice_that_are_tried_at_once_share_no_device_too_often(
+    testbed: Testbed, extender: ExtenderProcess
+) -> None:
+    """Four devices with 300 thousandths left hold four pods of 200, though the node's sum would do for six."""
+    api = testbed.api
+    asked = {f"large-{number}": {"cpu": "1", "stowage.dev/gpu-milli": "700"} for number in range(4)}
+    asked |= {"blocks": {"cpu": "55"}}
+    asked |= {f"small-{number}": {"cpu": "10", "stowage.dev/gpu-milli": "200"} for number in range(6)}
+
+    def bound(prefix: str) -> int:
+        return sum("nodeName" in api.get(f"{PODS}/{name}")["spec"] for name in asked if name.startswith(prefix))
+
+    def tried() -> bool:
+        return all(api.get(f"{PODS}/small-{number}")["status"].get("conditions") for number in range(6))
+
+    for name, requests in asked.items():
+        if name == "small-0":
+            wait_for(lambda: bound("large") == 4 and bound("blocks") == 1, 120.0, "the others to be there")
+        pod = make_pod(name, requests)
+        pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": "gpu-shared-1"}
+        api.create(pod)
+    wait_for(tried, 120.0, "kube-scheduler to have tried every small pod")
+    assert bound("small") == 0
+    api.delete(f"{PODS}/blocks")
+    wait_for(lambda: bound("small") >= 4, 120.0, "as many as there is room for to be bound")
+    time.sleep(3.0)  # the others are tried again when their backoff is over
+
+    assert bound("small") == 4
+    for name in asked.keys() - {"blocks"}:
+        api.delete(f"{PODS}/{name}")
+    assert_nothing_assumed(extender)
+    assert_view_agrees(api, testbed.scheduler, extender)
 
 
 def test_deleted_nodes_are_forgotten_and_come_back(testbed: Testbed, extender: ExtenderProcess) -> None:

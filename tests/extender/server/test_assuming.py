@@ -1,6 +1,6 @@
 """Whatever pods ask and the watch tells, in any order: what is counted is where pods are or were promised to be.
 
-A machine of rules: pods ask, ask again, are bound where they were promised or elsewhere, end, are deleted, are told
+A machine of rules: pods ask, ask again, are left one node, are bound where they were promised or elsewhere, end, are deleted, are told
 late or twice; lists come, and time passes. A model beside it knows where each pod counts.
 """
 
@@ -54,6 +54,14 @@ class Assuming(RuleBasedStateMachine):
         ranked = self.bench.ask(PodIdentity("default", pod, uid), SIZES[pod])
         if ranked and uid not in self.bound:
             self.promised[uid] = ranked[0], self.bench.now + TTL
+
+    @rule(pod=pods, node=nodes)
+    def filter(self, pod: str, node: str) -> None:
+        uid = self.uid(pod)
+        self.overdue()
+        self.promised.pop(uid, None)
+        if self.bench.filter(PodIdentity("default", pod, uid), SIZES[pod], node) and uid not in self.bound:
+            self.promised[uid] = node, self.bench.now + TTL
 
     @rule(pod=pods, node=nodes)
     def bind(self, pod: str, node: str) -> None:

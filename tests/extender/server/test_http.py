@@ -18,7 +18,7 @@ NAMES = [f"cpu-{number:02d}" for number in range(30)]
 @pytest.fixture(scope="module")
 def extender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExtenderProcess]:
     """Thirty CPU nodes, each a little fuller than the one before, and two nodes with one GPU each."""
-    nodes = [node(name) for name in NAMES] + [node("gpu-0", gpu_milli="1000"), node("gpu-1", gpus="1")]
+    nodes = [node(name) for name in NAMES] + [node("gpu-0", gpu_milli="1000"), node("gpu-1", gpus="1"), node("single", gpus="1")]
     pods = [pod(f"running-{name}", {"cpu": f"{100 * number}m"}, name, "Running") for number, name in enumerate(NAMES)]
     folder = tmp_path_factory.mktemp("http")
     with serve(cluster_list(*nodes, *pods), folder, "--max-body-bytes", str(MAX_BODY_BYTES)) as running:
@@ -90,6 +90,15 @@ def test_filter_answers_whole_nodes_with_whole_nodes(extender: ExtenderProcess) 
 
     assert answer["Nodes"]["items"] == [items[1]]
     assert answer["NodeNames"] is None
+
+
+def test_a_node_that_filter_left_to_one_pod_alone_is_not_left_to_the_next(extender: ExtenderProcess) -> None:
+    def ask(name: str) -> list[str]:
+        body = extender_args(pod(name, {"nvidia.com/gpu": "1"}), ["cpu-00", "single"])
+        names: list[str] = extender.ask("POST", "/filter", body).json()["NodeNames"]
+        return names
+
+    assert (ask("first"), ask("second"), ask("first")) == (["single"], [], ["single"])
 
 
 def test_preempt_passes_on_what_can_be_used(extender: ExtenderProcess) -> None:
@@ -222,6 +231,6 @@ def test_metrics_are_in_the_format_of_prometheus(extender: ExtenderProcess) -> N
 
     assert reply.headers["content-type"].startswith("text/plain")
     assert extender.count("stowage_policy_info", name="least-allocated") == 1
-    assert extender.count("stowage_nodes") == len(NAMES) + 2
+    assert extender.count("stowage_nodes") == len(NAMES) + 3
     assert extender.count("stowage_request_seconds_count", verb="prioritize") > 0
     assert extender.count("stowage_decisions_total", rung="heuristic") == 0

@@ -41,6 +41,15 @@ class Broken:
         return np.full(candidates.rows.shape[0], np.nan)
 
 
+class LastListed:
+    """A policy that prefers the candidate listed last: the loosest device."""
+
+    name = "last-listed"
+
+    def scores(self, nodes: NodeArrays, pod: PodRequest, candidates: Candidates) -> ScoreArray:
+        return np.arange(candidates.rows.shape[0], dtype=np.float64)
+
+
 class Bench:
     """A cluster of two nodes with one GPU each, listed completely."""
 
@@ -84,6 +93,13 @@ class Bench:
 
     def ask(self, pod: PodIdentity, asked: PodRequest, names: tuple[str, ...] = ("a", "b")) -> list[str]:
         return [node.name for node in self.scorer.prioritize(pod, asked, list(names), time.perf_counter()).nodes]
+
+    def filter(self, pod: PodIdentity, asked: PodRequest, name: str) -> bool:
+        """Whether the pod is left this node, asked about alone."""
+        if self.scorer.lacking_devices(pod, asked, [name]):
+            return False
+        self.scorer.one_left(pod, asked, name, time.perf_counter())
+        return True
 
     def sample(self, name: str) -> float:
         lines = self.metrics.expose().decode().splitlines()
@@ -159,6 +175,35 @@ def test_a_filter_call_for_a_retry_sees_the_device_it_was_promised_as_free() -> 
 
     assert given.scorer.lacking_devices(OTHER, request(0, 0, 1, 1000), ["a"]).keys() == {"a"}
     assert given.scorer.lacking_devices(POD, request(0, 0, 1, 1000), ["a"]) == {}
+
+
+def test_a_pod_that_is_left_one_node_counts_there_though_nobody_asks_for_a_ranking() -> None:
+    given = bench()
+    whole = request(0, 0, 1, 1000)
+
+    assert given.filter(POD, whole, "a")
+    assert not given.filter(OTHER, whole, "a")
+    assert given.filter(POD, whole, "a")
+
+
+def test_on_the_one_node_left_the_policy_says_which_device_is_shared() -> None:
+    given = bench(LastListed())
+    given.state.put_node("c", np.array([8000, 64, 2000]), 2)
+    given.state.put_pod("runs", "c", request(0, 0, 1, 600))
+    given.filter(POD, request(0, 0, 1, 300), "c")
+
+    assert given.state.arrays.device_free[given.state.row_of("c")].tolist() == [400, 700]
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_broken_policy_leaves_the_tightest_device_of_the_one_node(raises: bool) -> None:
+    given = Bench(Broken(raises), Broken(raises)).list_all()
+    given.state.put_node("c", np.array([8000, 64, 2000]), 2)
+    given.state.put_pod("runs", "c", request(0, 0, 1, 600))
+    given.filter(POD, request(0, 0, 1, 300), "c")
+
+    assert given.state.arrays.device_free[given.state.row_of("c")].tolist() == [100, 1000]
+    assert given.sample('stowage_policy_failures_total{kind="error",rung="policy"}') == 1
 
 
 def test_an_overdue_assumption_is_lifted_before_the_next_question() -> None:
