@@ -99,9 +99,7 @@ def decide_again(workload: Workload, course: Course, policy: OnnxPolicy, window_
     counts = np.zeros((2, 2), np.int64)
 
     def look(pod: int) -> None:
-        opinion = open_ones[pod]
-        if not opinion.agrees:
-            open_ones[pod] = _opinion(nodes, pods_on, workload, policy, pod, int(course.node[pod]), opinion)
+        open_ones[pod] = _opinion(nodes, pods_on, workload, policy, pod, int(course.node[pod]), open_ones[pod])
 
     for moment, kind, pod in _decisions(course, window_seconds):
         row, request = int(course.node[pod]), request_of(workload, pod)
@@ -151,11 +149,11 @@ def _opinion(
         return before
     scores = policy.scores(nodes, request, candidates)
     best = np.flatnonzero(scores == scores.max())
-    return _Opinion(
-        before.had_choice or len(np.unique(candidates.rows)) > 1,
-        bool(candidates.rows[best].min() == real),
-        int(candidates.devices[here[np.argmax(scores[here])]]),
-    )
+    had_choice = before.had_choice or len(np.unique(candidates.rows)) > 1
+    agrees = bool(candidates.rows[best].min() == real)
+    if before.agrees and not agrees:  # it was decided earlier
+        return before._replace(had_choice=had_choice)
+    return _Opinion(had_choice, agrees, int(candidates.devices[here[np.argmax(scores[here])]]))
 
 
 def _decisions(course: Course, window_seconds: float) -> list[tuple[float, int, int]]:
