@@ -12,7 +12,7 @@ from extender.policies.onnx import load_policy
 from training.evaluation.metrics import measure
 from training.replay import simulated
 from training.replay.limits import limits_of
-from training.replay.measuring import course_of, course_of_outcome, occupancy
+from training.replay.measuring import Course, course_of, course_of_outcome, occupancy
 from training.replay.records import Records, empty_records
 from training.simulator.scheduling import Outcome, SchedulerArguments, play
 from training.workloads.base import Workload
@@ -73,24 +73,28 @@ def test_pods_are_counted_in_the_order_in_which_they_came(workload: Workload) ->
     assert came.shape[[10, 11]].tolist() == workload.shape[[11, 10]].tolist()
 
 
-def test_a_pod_without_devices_for_it_is_counted(workload: Workload) -> None:
-    whole = int(np.flatnonzero((workload.shapes.gpu_count == 1) & (workload.shapes.gpu_milli == 1000))[0])
-    pods = 2
-    two = replace(
+def on_one_node(workload: Workload, shapes: list[int], devices: int) -> Workload:
+    """Pods of these shapes for a single node that has room for them but for their GPUs."""
+    return replace(
         workload,
-        shape=np.full(pods, whole),
-        arrival=np.zeros(pods),
-        duration=np.full(pods, 60.0),
-        priority=np.zeros(pods, np.int64),
-        expected=np.zeros(pods),
-        allocatable=np.array([[10**6, 10**15, 1000]]),
-        devices=np.array([1]),
+        shape=np.array(shapes),
+        arrival=np.zeros(len(shapes)),
+        duration=np.full(len(shapes), 60.0),
+        priority=np.zeros(len(shapes), np.int64),
+        expected=np.zeros(len(shapes)),
+        allocatable=np.array([[10**6, 10**15, 1000 * devices]]),
+        devices=np.array([devices]),
         model=np.array([0]),
         pod_limit=np.array([110]),
         price=np.array([1.0]),
         admits=np.ones((len(workload.shapes), 1), np.bool_),
     )
-    records = empty_records(np.zeros(pods))
+
+
+def test_a_pod_without_devices_for_it_is_counted(workload: Workload) -> None:
+    whole = int(np.flatnonzero((workload.shapes.gpu_count == 1) & (workload.shapes.gpu_milli == 1000))[0])
+    two = on_one_node(workload, [whole, whole], devices=1)
+    records = empty_records(np.zeros(2))
     records.created[:], records.bound[:], records.node[:] = 0.0, [0.1, 0.2], 0
 
     assert occupancy(*course_of(records, two, SPEED, 1.0)).overbooked.tolist() == [False, True]
@@ -108,6 +112,19 @@ def test_a_policys_own_decisions_agree_and_tell_their_devices(workload: Workload
     assert decisions.agreed_waiting == decisions.compared_waiting
     shared = workload.shapes.gpu_milli[workload.shape]
     assert np.any(decisions.devices[(shared > 0) & (shared < 1000)] != ANY_DEVICE)
+
+
+def test_the_device_of_a_pod_is_that_of_the_last_state_before_its_node_was_news(workload: Workload) -> None:
+    policy = load_policy(policy_path("bundled:latency"))
+    whole = int(np.flatnonzero((workload.shapes.gpu_count == 1) & (workload.shapes.gpu_milli == 1000))[0])
+    part = int(np.flatnonzero((workload.shapes.gpu_milli > 0) & (workload.shapes.gpu_milli < 1000))[0])
+    two = on_one_node(workload, [whole, part], devices=2)
+    node = np.zeros(2, np.int64)
+    left_before = Course(np.array([0.0, 5.0]), np.array([1.0, 8.0]), np.array([7.0, 20.0]), node, 30.0)
+    left_after = replace(left_before, finished=np.array([9.0, 20.0]))
+
+    assert simulated.decide_again(two, left_before, policy, 10.0).devices.tolist() == [ANY_DEVICE, 0]
+    assert simulated.decide_again(two, left_after, policy, 10.0).devices.tolist() == [ANY_DEVICE, 1]
 
 
 def test_another_schedulers_decisions_do_not(workload: Workload) -> None:
