@@ -58,7 +58,10 @@ class Settings(BaseSettings):
         default=None,
         description="take nodes and pods from this file (kubectl get nodes,pods -A -o json) instead of an API server",
     )
-    host: str = Field(default="127.0.0.1", description="address to listen on; loopback unless told otherwise")
+    host: str = Field(
+        default="127.0.0.1",
+        description="address to listen on; loopback unless told otherwise, :: for every address, IPv4's too",
+    )
     http_port: Port = Field(default=8888, description="port of the extender's HTTP server; 0 takes a free one")
     grpc_port: Port = Field(default=8889, description="port of the gRPC server; 0 takes a free one")
     assume_ttl: float = Field(

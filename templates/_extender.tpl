@@ -1,10 +1,6 @@
 {{- /* Only kube-scheduler beside it may speak to the extender in plain HTTP. */ -}}
 {{- define "stowage.extenderAddress" -}}
-{{- if not .Values.scheduler.enabled -}}
-0.0.0.0
-{{- else -}}
-{{- ternary "0.0.0.0" "127.0.0.1" .Values.metrics.enabled -}}
-{{- end -}}
+{{- ternary "127.0.0.1" "::" (and .Values.scheduler.enabled (not .Values.metrics.enabled)) -}}
 {{- end -}}
 
 {{- define "stowage.outcomeDirectory" -}}/etc/stowage/outcome{{- end -}}
@@ -34,7 +30,7 @@ args:
   {{- with .Values.extender.scoring }}
   - {{ printf "--scoring=%s" (toJson .) | quote }}
   {{- end }}
-  - --host={{ include "stowage.extenderAddress" . }}
+  - {{ printf "--host=%s" (include "stowage.extenderAddress" .) | quote }}
   - --http-port=8888
   - --grpc-port=8889
   {{- if not .Values.scheduler.enabled }}

@@ -19,6 +19,7 @@ from extender.telemetry.metrics import Metrics
 
 KEEP_ALIVE_SECONDS = 120  # Go closes idle connections at 90 s; stay above it
 BACKLOG = 1024
+EVERYWHERE = "::"  # every address of the machine
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +65,18 @@ def http_server(app: HttpApp, settings: Settings, tls: ServerTls | None, metrics
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """A socket that listens there; on `EVERYWHERE` for IPv4 as well, and for that alone where there is no IPv6.
 
     Raises:
         StartError: it cannot.
     """
+    if host == EVERYWHERE and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if host == EVERYWHERE:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)

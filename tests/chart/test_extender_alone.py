@@ -28,7 +28,7 @@ def test_the_extender_is_the_only_container_and_serves_tls_to_the_pods_network(h
     assert [container["name"] for container in pod["containers"]] == ["extender"]
     assert "restartPolicy" not in extender
     given = flags(extender)
-    assert given["--host"] == "0.0.0.0"
+    assert given["--host"] == "::"
     assert given["--tls-certificate"].endswith("tls.crt")
     assert given["--tls-key"].endswith("tls.key")
     assert {extender[probe]["httpGet"]["scheme"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")} == {

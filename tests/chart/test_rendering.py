@@ -87,7 +87,7 @@ def test_every_flag_of_the_extender_is_one_of_its_settings(helm: Path) -> None:
         ("scheduler.name", "gpu", "--scheduler-name", "gpu"),
         ("extender.logLevel", "debug", "--log-level", "debug"),
         ("extender.extraArgs", ["--watch-read-timeout=300"], "--watch-read-timeout", "300"),
-        ("metrics.enabled", True, "--host", "0.0.0.0"),
+        ("metrics.enabled", True, "--host", "::"),
     ],
 )
 def test_a_value_becomes_the_extenders_flag(helm: Path, value: str, given: object, flag: str, expected: str) -> None:
