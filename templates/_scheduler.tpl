@@ -73,6 +73,10 @@ leaderElection:
   leaderElect: true
   resourceName: {{ include "stowage.fullname" . }}-scheduler
   resourceNamespace: {{ .Release.Namespace }}
+{{- else }}
+# With --config, kube-scheduler no longer heeds its flag --kubeconfig; this is where kubeadm has the file.
+clientConnection:
+  kubeconfig: /etc/kubernetes/scheduler.conf
 {{- end }}
 profiles:
   - schedulerName: {{ include "stowage.profile" . }}

@@ -56,6 +56,7 @@ def test_kube_scheduler_is_told_what_the_manifest_says_but_for_the_way_to_the_ex
         key: value for key, value in expected.items() if key != "urlPrefix"
     }
     assert "leaderElection" not in configuration
+    assert configuration["clientConnection"] == {"kubeconfig": "/etc/kubernetes/scheduler.conf"}
     (profile,) = configuration["profiles"]
     assert profile["schedulerName"] == flags(rendered.extender())["--scheduler-name"] == "default-scheduler"
     assert profile["plugins"] == committed["profiles"][0]["plugins"]

@@ -12,7 +12,6 @@ import yaml
 
 MANIFEST = "/etc/kubernetes/manifests/kube-scheduler.yaml"
 CONFIGURATION = "/etc/kubernetes/stowage.yaml"
-KUBECONFIG = "/etc/kubernetes/scheduler.conf"
 HASH = "kubernetes.io/config.hash"  # kubelet's, of the manifest that a static pod came from
 RESTART_LIMIT_SECONDS = 180.0
 LOOK_SECONDS = 1.0
@@ -34,24 +33,14 @@ class SchedulerNotReadyError(Exception):
     """The other kube-scheduler did not become ready in time."""
 
 
-def asking(manifest: str, configuration: str) -> tuple[str, str]:
-    """A static kube-scheduler that asks the extender.
-
-    Args:
-        manifest: kubeadm's.
-        configuration: what the chart's ConfigMap has.
-
-    Returns:
-        The manifest that reads its configuration from `CONFIGURATION`, and what is to lie there.
-    """
-    settings: dict[str, Any] = yaml.safe_load(configuration)
-    settings["clientConnection"] = {"kubeconfig": KUBECONFIG}
+def asking(manifest: str) -> str:
+    """kubeadm's manifest of kube-scheduler, reading its configuration from `CONFIGURATION` (docs/install.md)."""
     pod: dict[str, Any] = yaml.safe_load(manifest)
     (container,) = pod["spec"]["containers"]
     container["command"].append(f"--config={CONFIGURATION}")
     container["volumeMounts"].append({"name": "stowage", "mountPath": CONFIGURATION, "readOnly": True})
     pod["spec"]["volumes"].append({"name": "stowage", "hostPath": {"path": CONFIGURATION, "type": "File"}})
-    return yaml.safe_dump(pod), yaml.safe_dump(settings)
+    return yaml.safe_dump(pod)
 
 
 def ask_extender(node: Node, namespace: str, config_map: str) -> str:
@@ -62,9 +51,8 @@ def ask_extender(node: Node, namespace: str, config_map: str) -> str:
     """
     found = json.loads(node.kubectl(f"--namespace={namespace}", "get", "configmap", config_map, "--output=json"))
     before = node.in_node("cat", MANIFEST)
-    manifest, configuration = asking(before, found["data"]["configuration.yaml"])
-    _write(node, CONFIGURATION, configuration)
-    run_scheduler(node, manifest)
+    _write(node, CONFIGURATION, found["data"]["configuration.yaml"])
+    run_scheduler(node, asking(before))
     return before
 
 
