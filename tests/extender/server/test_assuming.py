@@ -1,7 +1,7 @@
 """Whatever pods ask and the watch tells, in any order: what is counted is where pods are or were promised to be.
 
-A machine of rules: pods ask, ask again, are left one node, are bound where they were promised or elsewhere, end, are deleted, are told
-late or twice; lists come, and time passes. A model beside it knows where each pod counts.
+A machine of rules: pods ask, ask again, are left one node, are bound where they were promised or elsewhere, end, are
+deleted, are told late or twice; lists come, and time passes. A model beside it knows where each pod counts.
 """
 
 from hypothesis import settings

@@ -17,8 +17,12 @@ NAMES = [f"cpu-{number:02d}" for number in range(30)]
 
 @pytest.fixture(scope="module")
 def extender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExtenderProcess]:
-    """Thirty CPU nodes, each a little fuller than the one before, and two nodes with one GPU each."""
-    nodes = [node(name) for name in NAMES] + [node("gpu-0", gpu_milli="1000"), node("gpu-1", gpus="1"), node("single", gpus="1")]
+    """Thirty CPU nodes, each a little fuller than the one before, and three nodes with one GPU each."""
+    nodes = [node(name) for name in NAMES] + [
+        node("gpu-0", gpu_milli="1000"),
+        node("gpu-1", gpus="1"),
+        node("single", gpus="1"),
+    ]
     pods = [pod(f"running-{name}", {"cpu": f"{100 * number}m"}, name, "Running") for number, name in enumerate(NAMES)]
     folder = tmp_path_factory.mktemp("http")
     with serve(cluster_list(*nodes, *pods), folder, "--max-body-bytes", str(MAX_BODY_BYTES)) as running:
