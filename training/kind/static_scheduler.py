@@ -34,7 +34,7 @@ class SchedulerNotReadyError(Exception):
 
 
 def asking(manifest: str) -> str:
-    """The manifest that kubeadm made of kube-scheduler, with `CONFIGURATION` for its configuration (docs/install.md)."""
+    """What kubeadm made of kube-scheduler, reading its configuration from `CONFIGURATION` (docs/install.md)."""
     pod: dict[str, Any] = yaml.safe_load(manifest)
     (container,) = pod["spec"]["containers"]
     container["command"].append(f"--config={CONFIGURATION}")
