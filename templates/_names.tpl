@@ -31,11 +31,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- /* Pods beside the deployment's have another name, or its Service and its disruption budget would count them. */ -}}
+{{- define "stowage.asideSelectorLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-%s" (include "stowage.name" (index . 0) | trunc 50) (index . 1) }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+{{- end -}}
+
 {{- define "stowage.asideLabels" -}}
-{{- $name := printf "%s-%s" (include "stowage.name" (index . 0) | trunc 50) (index . 1) -}}
-{{- with index . 0 -}}
-app.kubernetes.io/name: {{ $name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{ include "stowage.asideSelectorLabels" . }}
+{{- with index . 0 }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -73,6 +76,18 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end -}}
+
+{{- /* Where pods may go: those beside the deployment's, too. */ -}}
+{{- define "stowage.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "stowage.podSecurity" -}}

@@ -142,5 +142,17 @@ def test_what_a_certificate_needs_has_to_be_named(helm: Path, source: str, missi
 def test_a_network_policy_lets_in_whoever_may_ask(helm: Path) -> None:
     peer = {"ipBlock": {"cidr": "10.0.0.0/24"}}
     values = {"networkPolicy": {"enabled": True, "extenderFrom": [peer]}}
-    (rule,) = render(helm, ALONE | values).one("NetworkPolicy")["spec"]["ingress"]
-    assert rule == {"ports": [{"port": "extender"}], "from": [peer]}
+    rendered = render(helm, ALONE | values)
+    (rule,) = rendered.one("NetworkPolicy")["spec"]["ingress"]
+    named, test = rule["from"]
+    assert (rule["ports"], named) == ([{"port": "extender"}], peer)
+    (pod,) = rendered.all("Pod")
+    assert test["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_a_network_policy_opens_no_port_that_nobody_serves(helm: Path) -> None:
+    policy = {"enabled": True, "extenderFrom": [{"podSelector": {}}], "metricsFrom": [{"namespaceSelector": {}}]}
+    for metrics, rules in ((False, 1), (True, 2)):
+        rendered = render(helm, ALONE | {"networkPolicy": policy, "metrics.enabled": metrics})
+        ingress = rendered.one("NetworkPolicy")["spec"]["ingress"]
+        assert [rule["ports"] for rule in ingress] == [[{"port": "extender"}]] * rules

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
+from kubernetes import client, config
 
 from extender.settings import Settings
 from tests.chart.rendering import ROOT, Document, HelmError, flags, notes, render
@@ -318,6 +321,47 @@ def test_where_the_pods_go(helm: Path) -> None:
     assert deployment["template"]["metadata"]["annotations"]["note"] == "x"
     assert rendered.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == "50%"
     assert "topologySpreadConstraints" not in render(helm, {"topologySpread.enabled": False}).pod()
+
+
+@pytest.mark.parametrize("scheduler", [True, False])
+def test_every_pod_goes_where_the_deployments_may(helm: Path, scheduler: bool) -> None:
+    placement = {
+        "nodeSelector": {"role": "control"},
+        "tolerations": [{"key": "control", "operator": "Exists", "effect": "NoSchedule"}],
+    }
+    rendered = render(helm, placement | {"scheduler.enabled": scheduler})
+    jobs = [job["spec"]["jobTemplate"]["spec"]["template"]["spec"] for job in rendered.all("CronJob")]
+    pods = [rendered.pod(), *jobs, *(pod["spec"] for pod in rendered.all("Pod"))]
+    assert len(pods) == (2 if scheduler else 3)
+    assert [{name: pod.get(name) for name in placement} for pod in pods] == [placement] * len(pods)
+
+
+def test_the_pod_that_the_test_has_scheduled_goes_there_too_and_ends_with_the_tests_own(
+    helm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"nodeSelector": {"role": "control"}, "tolerations": [{"operator": "Exists"}]}
+    (pod,) = render(helm, values).all("Pod")
+    (container,) = pod["spec"]["containers"]
+    taken = {"metadata.name": pod["metadata"]["name"], "metadata.uid": "uid-1"}
+    for variable in container["env"]:
+        source = variable.get("valueFrom")
+        monkeypatch.setenv(variable["name"], taken[source["fieldRef"]["fieldPath"]] if source else variable["value"])
+    api = MagicMock()
+    api.create_namespaced_pod.side_effect = lambda namespace, made: SimpleNamespace(
+        metadata=SimpleNamespace(uid="uid-2")
+    )
+    api.list_namespaced_event.return_value.items = [SimpleNamespace(reporting_component="stowage")]
+    monkeypatch.setattr(config, "load_incluster_config", lambda: None)
+    monkeypatch.setattr(client, "CoreV1Api", lambda: api)
+
+    exec(container["args"][0], {})
+
+    (namespace, placed), _ = api.create_namespaced_pod.call_args
+    assert namespace == "scheduling"
+    assert {name: placed["spec"][name] for name in values} == values
+    assert placed["metadata"]["ownerReferences"] == [
+        {"apiVersion": "v1", "kind": "Pod", "name": "stowage-test", "uid": "uid-1"}
+    ]
 
 
 def test_names_follow_the_release_and_can_be_given(helm: Path) -> None:
