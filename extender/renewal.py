@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 
 from kubernetes import client, config
 
-ISSUED = "stowage.dev/issued"  # Unix seconds, an annotation of the Secret; templates/tls.yaml writes it too
+# Annotations of the Secret; templates/tls.yaml writes them too.
+ISSUED = "stowage.dev/issued"  # Unix seconds
+DAYS = "stowage.dev/days"  # that it was issued for, whatever new ones are
 SECONDS_A_DAY = 86400
 OPENSSL_LIMIT_SECONDS = 60.0
 APPLY = "application/apply-patch+yaml"
@@ -83,18 +85,18 @@ def is_due(secret: dict[str, Any], days: int, now: float) -> bool:
 
     Args:
         secret: as the API server has it.
-        days: how long certificates are valid.
+        days: how long it is valid where the Secret does not say so.
         now: Unix seconds.
     """
-    issued = int((secret["metadata"].get("annotations") or {}).get(ISSUED, 0))
-    return now - issued >= days * SECONDS_A_DAY / 2
+    annotations = secret["metadata"].get("annotations") or {}
+    return now - int(annotations.get(ISSUED, 0)) >= int(annotations.get(DAYS, days)) * SECONDS_A_DAY / 2
 
 
-def renewed(secret: dict[str, Any], issued: Issued, now: float) -> dict[str, Any]:
+def renewed(secret: dict[str, Any], issued: Issued, days: int, now: float) -> dict[str, Any]:
     """The Secret with another certificate, as whoever applied it would write it."""
     metadata = secret["metadata"]
     kept = {key: metadata[key] for key in ("name", "namespace", "labels", "annotations") if key in metadata}
-    kept["annotations"] = {**(kept.get("annotations") or {}), ISSUED: str(int(now))}
+    kept["annotations"] = {**(kept.get("annotations") or {}), ISSUED: str(int(now)), DAYS: str(days)}
     certificate, key = (base64.b64encode(part).decode() for part in issued)
     data = {**secret["data"], "tls.crt": certificate, "tls.key": key}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": kept, "type": secret["type"], "data": data}
@@ -129,7 +131,7 @@ def renew(
     secret = api.api_client.sanitize_for_serialization(api.read_namespaced_secret(name, namespace))
     if not is_due(secret, days, now):
         return False
-    changed = renewed(secret, issue(authority, names, days), now)
+    changed = renewed(secret, issue(authority, names, days), days, now)
     api.patch_namespaced_secret(name, namespace, changed, field_manager=owner(secret), force=True, _content_type=APPLY)
     return True
 

@@ -30,10 +30,11 @@ agree. Where the cluster cannot be looked at (`helm template`) every rendering m
 {{- if not (hasKey .Release "stowageSelfSigned") -}}
 {{- $namespace := .Release.Namespace -}}
 {{- $name := include "stowage.serverName" . -}}
-{{- $days := .Values.tls.selfSigned.days | int -}}
+{{- $days := .Values.tls.selfSigned.days | int64 -}}
 {{- $secret := lookup "v1" "Secret" $namespace (include "stowage.tlsSecret" .) | default dict -}}
 {{- $authority := lookup "v1" "Secret" $namespace (printf "%s-ca" (include "stowage.fullname" .)) | default dict -}}
 {{- $issued := dig "metadata" "annotations" "stowage.dev/issued" "0" $secret | int64 -}}
+{{- $validDays := dig "metadata" "annotations" "stowage.dev/days" ($days | toString) $secret | int64 -}}
 {{- $now := now | unixEpoch | int64 -}}
 {{- $ca := dict -}}
 {{- if $authority.data -}}
@@ -42,15 +43,17 @@ agree. Where the cluster cannot be looked at (`helm template`) every rendering m
 {{- $ca = genCAWithKey (printf "%s-ca" (include "stowage.fullname" .)) 3650 (genPrivateKey "ecdsa") -}}
 {{- end -}}
 {{- $result := dict "ca" $ca.Cert "caKey" $ca.Key -}}
-{{- if and $authority.data $secret.data (lt (sub $now $issued) (div (mul $days 86400) 2)) -}}
+{{- if and $authority.data $secret.data (lt (sub $now $issued) (div (mul $validDays 86400) 2)) -}}
 {{- $_ := set $result "certificate" (index $secret.data "tls.crt" | b64dec) -}}
 {{- $_ := set $result "key" (index $secret.data "tls.key" | b64dec) -}}
 {{- $_ := set $result "issued" ($issued | toString) -}}
+{{- $_ := set $result "days" ($validDays | toString) -}}
 {{- else -}}
-{{- $made := genSignedCertWithKey $name nil (list $name (trimSuffix ".svc" $name)) $days $ca (genPrivateKey "ecdsa") -}}
+{{- $made := genSignedCertWithKey $name nil (list $name (trimSuffix ".svc" $name)) ($days | int) $ca (genPrivateKey "ecdsa") -}}
 {{- $_ := set $result "certificate" $made.Cert -}}
 {{- $_ := set $result "key" $made.Key -}}
 {{- $_ := set $result "issued" ($now | toString) -}}
+{{- $_ := set $result "days" ($days | toString) -}}
 {{- end -}}
 {{- $_ := set .Release "stowageSelfSigned" $result -}}
 {{- end -}}

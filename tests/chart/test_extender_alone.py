@@ -2,11 +2,13 @@
 
 import base64
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from extender.renewal import DAYS, ISSUED
 from tests.chart.handshake import shake_hands
 from tests.chart.rendering import ROOT, HelmError, Rendered, flags, render
 
@@ -111,6 +113,13 @@ def test_only_its_own_certificate_is_renewed_and_by_rights_for_that_alone(helm: 
     for values in ({"scheduler.enabled": True}, {"tls": {"source": "secret", "secretName": "mine"}}):
         assert render(helm, ALONE | values).all("CronJob") == []
     assert render(helm, ALONE | {"tls.selfSigned.renewal.enabled": False}).all("CronJob") == []
+
+
+def test_the_certificates_secret_says_for_how_many_days_it_was_made(helm: Path) -> None:
+    rendered = render(helm, ALONE | {"tls.selfSigned.days": 30})
+    (secret,) = [secret for secret in rendered.all("Secret") if secret["metadata"]["name"] == "stowage-tls"]
+    assert secret["metadata"]["annotations"][DAYS] == "30"
+    assert abs(time.time() - int(secret["metadata"]["annotations"][ISSUED])) < 600
 
 
 def test_a_secret_or_cert_manager_brings_the_certificate(helm: Path) -> None:

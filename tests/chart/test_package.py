@@ -99,6 +99,8 @@ def test_every_value_of_another_type_is_refused(helm: Path) -> None:
         ("scheduler.percentageOfNodesToScore", "50"),
         ("scheduler.weight", 0),
         ("scheduler.timeout", "1"),
+        ("tls.selfSigned.days", 2),
+        ("tls.selfSigned.days", 3651),
         ("service.clusterIP", "abc"),
         ("service.clusterIP", "10.0.0"),
         ("priorityClassName", "Very_Important"),

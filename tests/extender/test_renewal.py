@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from extender.renewal import ISSUED, Issued, RenewalError, is_due, issue, owner, renewed
+from extender.renewal import DAYS, ISSUED, Issued, RenewalError, is_due, issue, owner, renewed
 from tests.chart.handshake import shake_hands
 
 NAMES = ("stowage.scheduling.svc", "stowage.scheduling")
@@ -76,12 +76,19 @@ def test_it_is_due_after_half_of_its_time(days_ago: float, due: bool) -> None:
     assert is_due(SECRET, 30, 1000000 + days_ago * DAY) is due
 
 
+@pytest.mark.parametrize(("days_ago", "due"), [(14.9, False), (15, True)])
+@pytest.mark.parametrize("days", [3, 365])
+def test_it_is_judged_by_the_days_that_it_was_issued_for(days: int, days_ago: float, due: bool) -> None:
+    secret = {"metadata": {"annotations": {ISSUED: "1000000", DAYS: "30"}}}
+    assert is_due(secret, days, 1000000 + days_ago * DAY) is due
+
+
 def test_one_that_nobody_dated_is_due() -> None:
     assert is_due({"metadata": {"annotations": None}}, 30, 20 * DAY)
 
 
 def test_only_the_certificate_changes_and_its_owner_stays() -> None:
-    changed = renewed(SECRET, Issued(b"certificate", b"key"), 2000000.5)
+    changed = renewed(SECRET, Issued(b"certificate", b"key"), 30, 2000000.5)
     assert changed["data"] == {
         "tls.crt": base64.b64encode(b"certificate").decode(),
         "tls.key": base64.b64encode(b"key").decode(),
@@ -91,7 +98,7 @@ def test_only_the_certificate_changes_and_its_owner_stays() -> None:
         "name": "stowage-tls",
         "namespace": "scheduling",
         "labels": {"app": "stowage"},
-        "annotations": {ISSUED: "2000000"},
+        "annotations": {ISSUED: "2000000", DAYS: "30"},
     }
     assert owner(SECRET) == "helm-controller"
     assert owner({"metadata": {}}) == "helm"
