@@ -75,6 +75,28 @@ def test_every_value_of_another_type_is_refused(helm: Path) -> None:
     assert [path for path, _ in single if f"'/{'/'.join(path)}" not in said] == []
 
 
+def test_no_default_is_taken_away_but_where_its_absence_means_something(helm: Path) -> None:
+    nullable = {
+        "runAsUser",
+        "extender.resources.requests.cpu",
+        "extender.resources.requests.memory",
+        "extender.resources.limits.memory",
+        "scheduler.resources.requests.cpu",
+        "scheduler.resources.requests.memory",
+    }
+    single = {".".join(path) for path, value in VALUES if not (isinstance(value, dict) and value)}
+    render(helm, dict.fromkeys(nullable))
+    said = refusals(helm, dict.fromkeys(single)).splitlines()
+    # '/a/b': missing properties 'c', 'd'
+    missing = {
+        ".".join([*(part for part in line.split("'")[1].split("/") if part), name])
+        for line in said
+        if "missing propert" in line
+        for name in line.partition(": missing ")[2].split("'")[1::2]
+    }
+    assert single - missing == nullable
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
