@@ -191,6 +191,31 @@ def test_stepping_down_without_verdicts_is_refused(helm: Path) -> None:
         render(helm, {"extender.outcome.stepDownAfter": 600})
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"policy.name": "heuristic:best-fit", "extender.fallback": "fgd"}, r"extender\.fallback=fgd needs the typical"),
+        (
+            {"policy.name": "bundled:packing", "policy.from.configMap": {"name": "p", "key": "a.onnx"}},
+            r"policy\.name=bundled:packing and policy\.from are both given",
+        ),
+        ({"tls.secretName": "mine"}, r"tls\.secretName=mine needs tls\.source=secret"),
+        (
+            {"extender.decisionLog.volume.persistentVolumeClaim": {"claimName": "decisions"}},
+            r"extender\.decisionLog\.volume is given, but extender\.decisionLog\.enabled=false",
+        ),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(helm: Path, values: Document, said: str) -> None:
+    with pytest.raises(HelmError, match=said):
+        render(helm, values)
+
+
+def test_the_fallback_that_needs_a_policy_file_is_taken_with_one(helm: Path) -> None:
+    for policy in ({}, {"policy.from.configMap": {"name": "p", "key": "a.onnx"}}):
+        assert flags(render(helm, policy | {"extender.fallback": "fgd"}).extender())["--fallback"] == "fgd"
+
+
 def test_a_second_scheduler_of_the_clusters_own_name_is_refused(helm: Path) -> None:
     with pytest.raises(HelmError, match=r"scheduler\.name is default-scheduler"):
         render(helm, {"scheduler.name": "default-scheduler"})
