@@ -13,16 +13,16 @@ has ended. Its probes run inside the container then, because the kubelet cannot 
 */ -}}
 {{- define "stowage.extender" -}}
 name: extender
-image: {{ include "stowage.image" . }}
+image: {{ include "stowage.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- if .Values.scheduler.enabled }}
 restartPolicy: Always
 {{- end }}
 args:
   - serve
-  - --policy={{ include "stowage.policy" . }}
+  - {{ printf "--policy=%s" (include "stowage.policy" .) | quote }}
   {{- if .Values.policy.candidate }}
-  - --candidate={{ include "stowage.candidate" . }}
+  - {{ printf "--candidate=%s" (include "stowage.candidate" .) | quote }}
   {{- end }}
   - --mode={{ .Values.extender.mode }}
   - --canary-percent={{ .Values.extender.canaryPercent }}
@@ -41,7 +41,7 @@ args:
   - --scheduler-name={{ include "stowage.profile" . }}
   {{- with .Values.extender.reservations }}
   - --reserve-after={{ .after }}
-  - --reserve-gpus={{ .gpus }}
+  - --reserve-gpus={{ .gpus | int64 }}
   - --reservation-ttl={{ .ttl }}
   - --reservation-events={{ .events }}
   {{- end }}
@@ -52,12 +52,12 @@ args:
   {{- if .enabled }}
   - --decision-log=/var/log/stowage/$(POD_NAME).jsonl
   - --decision-log-file-bytes={{ .fileBytes | int64 }}
-  - --decision-log-files={{ .files }}
+  - --decision-log-files={{ .files | int64 }}
   {{- end }}
   {{- end }}
   {{- with .Values.extender.outcome }}
   {{- if .volume }}
-  - --outcome-file={{ include "stowage.outcomeDirectory" $ }}/{{ .file }}
+  - {{ printf "--outcome-file=%s/%s" (include "stowage.outcomeDirectory" $) .file | quote }}
   - --step-down-after={{ .stepDownAfter }}
   {{- else if .stepDownAfter }}
   {{- fail "extender.outcome.stepDownAfter needs extender.outcome.volume: without verdicts nothing is known to be worse" }}
@@ -65,7 +65,7 @@ args:
   {{- end }}
   {{- with .Values.extender.traces }}
   {{- if .collector }}
-  - --trace-collector={{ .collector }}
+  - {{ printf "--trace-collector=%s" .collector | quote }}
   - --trace-share={{ .share }}
   {{- end }}
   {{- end }}

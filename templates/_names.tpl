@@ -19,8 +19,8 @@
 {{- end -}}
 
 {{- define "stowage.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "stowage.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "stowage.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "stowage.labels" -}}
@@ -33,7 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- /* Pods beside the deployment's have another name, or its Service and its disruption budget would count them. */ -}}
 {{- define "stowage.asideSelectorLabels" -}}
 app.kubernetes.io/name: {{ printf "%s-%s" (include "stowage.name" (index . 0) | trunc 50) (index . 1) }}
-app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name | quote }}
 {{- end -}}
 
 {{- define "stowage.asideLabels" -}}
@@ -46,7 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "stowage.asideMetadata" -}}
-namespace: {{ (index . 0).Release.Namespace }}
+namespace: {{ (index . 0).Release.Namespace | quote }}
 labels:
   {{- include "stowage.asideLabels" . | nindent 2 }}
 {{- end -}}

@@ -26,20 +26,20 @@
 - name: policy
 {{- with .configMap }}
   configMap:
-    name: {{ .name }}
+    name: {{ .name | quote }}
 {{- end }}
 {{- with .secret }}
   secret:
-    secretName: {{ .name }}
+    secretName: {{ .name | quote }}
 {{- end }}
 {{- with .persistentVolumeClaim }}
   persistentVolumeClaim:
-    claimName: {{ .claimName }}
+    claimName: {{ .claimName | quote }}
     readOnly: true
 {{- end }}
 {{- with .image }}
   image:
-    reference: {{ .reference }}
+    reference: {{ .reference | quote }}
     pullPolicy: {{ default "IfNotPresent" .pullPolicy }}
 {{- end }}
 {{- end }}
@@ -63,12 +63,12 @@
 - name: candidate
 {{- with .configMap }}
   configMap:
-    name: {{ .name }}
+    name: {{ .name | quote }}
     optional: true
 {{- end }}
 {{- with .persistentVolumeClaim }}
   persistentVolumeClaim:
-    claimName: {{ .claimName }}
+    claimName: {{ .claimName | quote }}
     readOnly: true
 {{- end }}
 {{- end }}

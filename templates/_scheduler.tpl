@@ -1,6 +1,6 @@
 {{- define "stowage.scheduler" -}}
 name: kube-scheduler
-image: {{ include "stowage.schedulerImage" . }}
+image: {{ include "stowage.schedulerImage" . | quote }}
 imagePullPolicy: {{ .Values.scheduler.image.pullPolicy }}
 command: [kube-scheduler]
 args:
@@ -72,14 +72,14 @@ kind: KubeSchedulerConfiguration
 leaderElection:
   leaderElect: true
   resourceName: {{ include "stowage.fullname" . }}-scheduler
-  resourceNamespace: {{ .Release.Namespace }}
+  resourceNamespace: {{ .Release.Namespace | quote }}
 {{- else }}
 # With --config, kube-scheduler no longer heeds its flag --kubeconfig; this is where kubeadm has the file.
 clientConnection:
   kubeconfig: /etc/kubernetes/scheduler.conf
 {{- end }}
 profiles:
-  - schedulerName: {{ include "stowage.profile" . }}
+  - schedulerName: {{ include "stowage.profile" . | quote }}
     percentageOfNodesToScore: {{ .Values.scheduler.percentageOfNodesToScore }}
     plugins:
       score:
@@ -96,7 +96,7 @@ extenders:
     tlsConfig:
       serverName: {{ include "stowage.serverName" . }}
       {{- with include "stowage.caData" . }}
-      caData: {{ . }}
+      caData: {{ . | quote }}
       {{- else }}
       caFile: /etc/kubernetes/stowage-ca.crt
       {{- end }}
@@ -106,7 +106,7 @@ extenders:
     {{- if ne .Values.extender.preempt "never" }}
     preemptVerb: preempt
     {{- end }}
-    weight: {{ .Values.scheduler.weight }}
+    weight: {{ .Values.scheduler.weight | int64 }}
     nodeCacheCapable: true
     ignorable: true
     httpTimeout: {{ .Values.scheduler.timeout }}

@@ -194,7 +194,10 @@ def test_stepping_down_without_verdicts_is_refused(helm: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"policy.name": "heuristic:best-fit", "extender.fallback": "fgd"}, r"extender\.fallback=fgd needs the typical"),
+        (
+            {"policy.name": "heuristic:best-fit", "extender.fallback": "fgd"},
+            r"extender\.fallback=fgd needs the typical",
+        ),
         (
             {"policy.name": "bundled:packing", "policy.from.configMap": {"name": "p", "key": "a.onnx"}},
             r"policy\.name=bundled:packing and policy\.from are both given",
@@ -393,6 +396,86 @@ def test_names_follow_the_release_and_can_be_given(helm: Path) -> None:
     assert render(helm, release="a").one("Deployment")["metadata"]["name"] == "a-stowage"
     assert render(helm, {"fullnameOverride": "mine"}).one("Deployment")["metadata"]["name"] == "mine"
     assert render(helm, {"nameOverride": "x"}).one("Deployment")["metadata"]["name"] == "stowage-x"
+
+
+NAMES = {
+    "nameOverride": "name",
+    "fullnameOverride": "name",
+    "serviceAccount.name": "name",
+    "priorityClassName": "name",
+    "topologySpread.topologyKey": "name",
+    "imagePullSecrets": [{"name": "name"}],
+    "podLabels": {"team": "name"},
+    "podAnnotations": {"note": "name"},
+    "nodeSelector": {"role": "name"},
+    "policy.candidate.configMap": {"name": "name", "key": "name"},
+    "networkPolicy.enabled": True,
+    "metrics": {"enabled": True, "serviceMonitor": {"enabled": True, "labels": {"team": "name"}}},
+}
+WITH_SCHEDULER = {"scheduler.name": "name", "policy.from.secret": {"name": "name", "key": "name"}}
+ALONE = {
+    "scheduler.enabled": False,
+    "policy.from.persistentVolumeClaim": {"claimName": "name", "path": "name"},
+    "tls": {"source": "certManager", "certManager": {"issuerRef": {"name": "name"}}},
+}
+GIVEN_SECRET = {"scheduler.enabled": False, "tls": {"source": "secret", "secretName": "name"}}
+
+
+def types(document: object) -> object:
+    """A document with the type of each value in the value's place."""
+    match document:
+        case dict():
+            return {name: types(value) for name, value in document.items()}
+        case list():
+            return [types(value) for value in document]
+        case _:
+            return type(document)
+
+
+@pytest.mark.parametrize("values", [WITH_SCHEDULER, ALONE, GIVEN_SECRET], ids=["scheduler", "alone", "given secret"])
+@pytest.mark.parametrize("number_like", ["1", "0x10", "true", "null"])
+def test_a_name_that_looks_like_something_else_stays_a_name(helm: Path, values: Document, number_like: str) -> None:
+    plain, odd = (
+        render(
+            helm,
+            json.loads(json.dumps(NAMES | values).replace(': "name"', f': "{name}"')),
+            f"--namespace={name}",
+            release=name,
+        )
+        for name in ("name", number_like)
+    )
+    assert types(odd.documents) == types(plain.documents)
+    assert types(odd.scheduler_configuration()) == types(plain.scheduler_configuration())
+
+
+def test_a_file_of_any_name_stays_one_argument(helm: Path) -> None:
+    values = {
+        "policy.from.persistentVolumeClaim": {"claimName": "p", "path": "a: b #c"},
+        "extender.outcome": {"volume": {"configMap": {"name": "o"}}, "file": "d: e #f"},
+    }
+    given = flags(render(helm, values).extender())
+    assert given["--policy"].endswith("/a: b #c")
+    assert given["--outcome-file"].endswith("/d: e #f")
+
+
+def test_large_integers_stay_integers(helm: Path) -> None:
+    values = {
+        "replicas": 1000,
+        "terminationGracePeriodSeconds": 86400,
+        "runAsUser": 1000000000,
+        "podDisruptionBudget.maxUnavailable": 1000,
+        "scheduler.weight": 1000000,
+        "extender.decisionLog": {"enabled": True, "files": 10000, "fileBytes": 2**40},
+    }
+    rendered = render(helm, values)
+    assert rendered.one("Deployment")["spec"]["replicas"] == 1000
+    assert rendered.pod()["terminationGracePeriodSeconds"] == 86400
+    assert rendered.pod()["securityContext"]["runAsUser"] == 1000000000
+    assert rendered.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1000
+    weight = rendered.scheduler_configuration()["extenders"][0]["weight"]
+    assert (weight, type(weight)) == (1000000, int)
+    given = flags(rendered.extender())
+    assert (given["--decision-log-files"], given["--decision-log-file-bytes"]) == ("10000", str(2**40))
 
 
 def test_no_user_is_set_where_the_cluster_chooses_it(helm: Path) -> None:
