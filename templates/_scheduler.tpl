@@ -46,7 +46,7 @@ volumeMounts:
 {{- define "stowage.extenderHost" -}}
 {{- $service := lookup "v1" "Service" .Release.Namespace (include "stowage.fullname" .) | default dict -}}
 {{- $known := dig "spec" "clusterIP" "" $service -}}
-{{- $address := default $known .Values.service.clusterIP -}}
+{{- $address := default $known .Values.service.clusterIP | replace "None" "" -}}
 {{- default (include "stowage.serverName" .) (ternary (printf "[%s]" $address) $address (contains ":" $address)) -}}
 {{- end -}}
 

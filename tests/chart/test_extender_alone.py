@@ -46,7 +46,8 @@ def test_the_service_leads_to_it(helm: Path) -> None:
     assert service["selector"].items() <= rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"].items()
     assert service["ports"][0]["targetPort"] in [port["name"] for port in rendered.extender()["ports"]]
     assert caller(rendered)["urlPrefix"] == "https://10.96.7.7:8888"
-    assert caller(render(helm, ALONE))["urlPrefix"] == "https://stowage.scheduling.svc:8888"
+    for values in ({}, {"service.clusterIP": "None"}):
+        assert caller(render(helm, ALONE | values))["urlPrefix"] == "https://stowage.scheduling.svc:8888"
 
 
 def test_kube_scheduler_is_told_what_the_manifest_says_but_for_the_way_to_the_extender(helm: Path) -> None:

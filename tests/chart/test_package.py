@@ -11,7 +11,7 @@ import yaml
 
 from extender.policies.bundled import PREFIX, bundled_names
 from extender.policies.heuristics import HEURISTICS, NEEDS_TYPICAL_PODS
-from extender.settings import HEURISTIC_PREFIX
+from extender.settings import HEURISTIC_PREFIX, Settings
 from tests.chart.rendering import ROOT, HelmError, render, run_helm
 
 pytestmark = pytest.mark.cluster
@@ -115,7 +115,32 @@ def test_no_default_is_taken_away_but_where_its_absence_means_something(helm: Pa
         ("extender.assumeTtl", 0),
         ("extender.logLevel", "verbose"),
         ("extender.extraArgs", ["host=1"]),
+        ("extender.extraArgs", ["--deadlin=1"]),
+        ("extender.extraArgs", ["--deadline", "1"]),
         ("extender.resources.limits", {"memory": "1gb"}),
+        ("extender.resources.limits", {"memroy": "1Gi"}),
+        ("scheduler.resources.requests", {"ephemeral_storage": "1Gi"}),
+        ("extender.decisionLog", {"enabled": True, "volume": {"persistentVolumeClaim": {"claim": "c"}}}),
+        ("extender.decisionLog", {"enabled": True, "volume": {"emptyDir": {"sizelimit": "1Gi"}}}),
+        ("extender.decisionLog", {"enabled": True, "volume": {"emptyDir": {}, "hostPath": {"path": "/x"}}}),
+        ("extender.decisionLog", {"enabled": True, "volume": {"ephemeral": {"volumeClaimTemplate": {"spec": {}}}}}),
+        ("extender.outcome.volume", {"configMap": {"nam": "o"}}),
+        ("extender.outcome.volume", {"nfs": {"server": "s"}}),
+        ("affinity", {"nodeAfinity": {}}),
+        ("affinity", {"nodeAffinity": {"required": {}}}),
+        ("affinity", {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}}),
+        ("networkPolicy.extenderFrom", [{"ipBlock": {"cdir": "10.0.0.0/24"}}]),
+        ("networkPolicy.extenderFrom", [{"ipBlock": {"cidr": "10.0.0.1"}}]),
+        ("networkPolicy.extenderFrom", [{"ipBlock": {"cidr": "10.0.0.0/24"}, "podSelector": {}}]),
+        ("networkPolicy.metricsFrom", [{"namespaceSelector": {"labels": {"team": "monitoring"}}}]),
+        ("networkPolicy.metricsFrom", [{"podSelector": {"matchExpressions": [{"key": "a", "operator": "in"}]}}]),
+        ("serviceAccount.name", "My_Account"),
+        ("scheduler.name", "a..b"),
+        ("tls.secretName", "Mine"),
+        ("tls.selfSigned.renewal.schedule", "@fortnightly"),
+        ("tls.selfSigned.renewal.schedule", "23 4 * *"),
+        ("tls.selfSigned.renewal.schedule", "63 4 * * *"),
+        ("tls.selfSigned.renewal.schedule", "a b c d e"),
         ("scheduler.percentageOfNodesToScore", 0),
         ("scheduler.percentageOfNodesToScore", 101),
         ("scheduler.percentageOfNodesToScore", "50"),
@@ -125,6 +150,8 @@ def test_no_default_is_taken_away_but_where_its_absence_means_something(helm: Pa
         ("tls.selfSigned.days", 3651),
         ("service.clusterIP", "abc"),
         ("service.clusterIP", "10.0.0"),
+        ("service.clusterIP", "10.0.0.256"),
+        ("service.clusterIP", "none"),
         ("priorityClassName", "Very_Important"),
         ("replicas", -1),
         ("replicas", 1.5),
@@ -142,6 +169,54 @@ def test_no_default_is_taken_away_but_where_its_absence_means_something(helm: Pa
 def test_a_value_that_makes_no_sense_is_refused(helm: Path, path: str, value: object) -> None:
     with pytest.raises(HelmError, match=r"values don't meet the specifications"):
         render(helm, {path: value})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {
+            "extender.decisionLog": {"enabled": True, "volume": {"emptyDir": {"sizeLimit": "1Gi"}}},
+            "extender.outcome.volume": {"nfs": {"server": "files.example", "path": "/outcome", "readOnly": True}},
+            "extender.resources.limits": {"cpu": 2, "ephemeral-storage": "1Gi", "example.com/thing": 1},
+            "affinity": {
+                "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}
+            },
+            "networkPolicy.extenderFrom": [{"ipBlock": {"cidr": "10.0.0.0/24", "except": ["10.0.0.8/30"]}}],
+            "service.clusterIP": "fd00::a",
+            "tls.selfSigned.renewal.schedule": "*/15 0-4,22 1 JAN-mar mon",
+        },
+        {
+            "extender.decisionLog": {
+                "enabled": True,
+                "volume": {
+                    "ephemeral": {
+                        "volumeClaimTemplate": {
+                            "spec": {
+                                "accessModes": ["ReadWriteOnce"],
+                                "storageClassName": "fast",
+                                "resources": {"requests": {"storage": "1Gi"}},
+                            }
+                        }
+                    }
+                },
+            },
+            "extender.outcome.volume": {"csi": {"driver": "d.example", "volumeAttributes": {"a": "b"}}},
+            "networkPolicy.metricsFrom": [
+                {"podSelector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}}
+            ],
+            "service.clusterIP": "None",
+            "tls.selfSigned.renewal.schedule": "@daily",
+            "serviceAccount.name": "a.b-c",
+        },
+    ],
+)
+def test_what_kubernetes_takes_is_taken(helm: Path, values: dict[str, Any]) -> None:
+    render(helm, {"scheduler.enabled": False} | values)
+
+
+def test_the_flags_that_may_be_added_are_the_extenders() -> None:
+    pattern = property_at(SCHEMA, ("extender", "extraArgs"))["items"]["pattern"]
+    assert pattern == f"^--({'|'.join(name.replace('_', '-') for name in Settings.model_fields)})="
 
 
 def test_the_policies_that_may_be_named_are_those_that_there_are() -> None:
