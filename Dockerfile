@@ -43,6 +43,8 @@ FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="stowage" \
     org.opencontainers.image.description="Scores nodes for kube-scheduler with a policy trained in simulation" \
     org.opencontainers.image.licenses="Apache-2.0"
+# The chart's certificate is renewed by it.
+RUN openssl version
 COPY --from=build /opt/stowage /opt/stowage
 ENV PATH=/opt/stowage/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # By number, so that Kubernetes can tell that it is not root.

@@ -1,8 +1,9 @@
+{{- /* cert-manager leaves its Secret there: of the same name, helm would not take it over for another source. */ -}}
 {{- define "stowage.tlsSecret" -}}
 {{- if eq .Values.tls.source "secret" -}}
 {{- required "tls.secretName is missing: with tls.source=secret name the one with tls.crt, tls.key and ca.crt" .Values.tls.secretName -}}
 {{- else -}}
-{{ include "stowage.fullname" . }}-tls
+{{ include "stowage.fullname" . }}-{{ eq .Values.tls.source "certManager" | ternary "cert-manager" "tls" }}
 {{- end -}}
 {{- end -}}
 

@@ -73,6 +73,7 @@ def test_it_may_only_read_nodes_and_pods(helm: Path) -> None:
         if document["kind"] == "ClusterRole"
     ]
     assert rendered.one("ClusterRole")["rules"] == committed[0]["rules"]
+    assert committed[0]["rules"] == [{"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["list", "watch"]}]
     assert rendered.all("Lease") == []
     told = render(helm, ALONE | {"extender.reservations.events": True}).one("ClusterRole")["rules"]
     assert {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]} in told
@@ -136,6 +137,8 @@ def test_a_secret_or_cert_manager_brings_the_certificate(helm: Path) -> None:
     }
     issued = render(helm, ALONE | {"tls": {"source": "certManager", "certManager": {"issuerRef": {"name": "ca"}}}})
     certificate = issued.one("Certificate")["spec"]
+    own = {secret["metadata"]["name"] for secret in render(helm, ALONE).all("Secret")}
+    assert certificate["secretName"] not in {"mine", *own}  # cert-manager leaves it there, where helm would not take it over
     assert certificate["issuerRef"] == {"name": "ca", "kind": "Issuer", "group": "cert-manager.io"}
     assert certificate["dnsNames"] == ["stowage.scheduling.svc"]
     assert issued.pod()["volumes"][0]["secret"]["secretName"] == certificate["secretName"]
