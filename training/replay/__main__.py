@@ -13,7 +13,7 @@ KWOK has to run in the cluster, with the stages of manifests/kwok/stages.yaml (d
 for it to answer for; with --real-nodes the cluster's own are used, where containers sleep. Pods are submitted at the
 trace's times divided by --speed and run their durations divided by it. All that is made carries the label
 stowage.dev/replay and is removed at the end, after Ctrl-C too; what a killed replay left is removed by the next one, or
-by --clean-up.
+by --clean-up, once it has not been heard of for a minute.
 
 DIR receives evaluation.json, evaluation.md and report.html, as from training.evaluate, and one file a run. Called again
 with the same settings, a replay goes on where it was: runs that are there are not played again.
@@ -53,7 +53,7 @@ from training.replay.harness import Plan, evaluation_of, replay
 from training.replay.records import Records
 from training.replay.request import Request, parse_arguments, request_of
 from training.replay.results import OtherPlanError, RunResult
-from training.replay.session import Stay, UnusableError, leftovers, remove
+from training.replay.session import Stay, UnusableError, leftovers, refuse_beside_another, remove
 from training.replay.tables import limits_table, simulator_table
 from training.workloads.tables import TraceError
 
@@ -160,8 +160,9 @@ def write_reports(
 
 
 def clean_up(options: argparse.Namespace) -> None:
-    """Remove what any replay has left; raises ClusterError."""
+    """Remove what any replay has left; raises ClusterError, also while one is at work."""
     cluster = connect(options.kubeconfig, options.context)
+    refuse_beside_another(cluster)
     left = leftovers(cluster)
     remove(cluster, None, options.namespace)
     print(f"removed {left} objects with the label stowage.dev/replay from {cluster.address}")

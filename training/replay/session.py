@@ -1,7 +1,8 @@
 """A replay's stay in a cluster: allowed in, its nodes made and made ready, everything removed again.
 
-One replay at a time: a Lease says who is there. Who finds one that is no longer renewed clears away what its holder
-left, by the label that everything carries; so does the next replay after one that was killed.
+One replay at a time in a cluster: a Lease says who is there, in whichever namespace that is. Who finds one that is no
+longer renewed clears away what its holder left, by the label that everything carries; so does the next replay after one
+that was killed.
 """
 
 import logging
@@ -24,6 +25,7 @@ PODS = "/api/v1/pods"
 NAMESPACES = "/api/v1/namespaces"
 PRIORITY_CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+ALL_LEASES = "/apis/coordination.k8s.io/v1/leases"
 LEASE = "stowage-replay"
 LEASE_SECONDS = 60
 RENEWAL_SECONDS = 15.0
@@ -81,14 +83,8 @@ class Stay:
             UnusableError: somebody is there.
             ClusterError: the API server cannot be reached.
         """
-        cluster, namespace = self.cluster, self.session.namespace
-        held = cluster.get(f"{LEASES.format(namespace)}/{LEASE}")
-        if held is not None and (age := lease_age(held, time.time())) < LEASE_SECONDS:
-            raise UnusableError(
-                f"another replay ({held['spec'].get('holderIdentity')}) works in namespace {namespace} here: it "
-                f"said so {max(age, 0):.0f} s ago; if it was killed, wait until that is {LEASE_SECONDS} s"
-            )
-        foreign = foreign_pods(cluster.find(PODS))
+        refuse_beside_another(self.cluster)
+        foreign = foreign_pods(self.cluster.find(PODS))
         if foreign and not among_foreign:
             shown = ", ".join(foreign[:5]) + (", …" if len(foreign) > 5 else "")
             raise UnusableError(
@@ -104,7 +100,7 @@ class Stay:
             ClusterError: the API server refuses what a replay needs.
         """
         cluster, namespace = self.cluster, self.session.namespace
-        if (left := leftovers(cluster)) > 0 or cluster.exists(f"{LEASES.format(namespace)}/{LEASE}"):
+        if (left := leftovers(cluster)) > 0 or leases(cluster):
             self._say(f"an earlier replay left {left} objects behind: removing them")
             remove(cluster, None, namespace)
         if not cluster.exists(f"{NAMESPACES}/{namespace}"):
@@ -192,6 +188,27 @@ class Stay:
                 log.warning("the lease was not renewed: %s", error)
 
 
+def leases(cluster: Cluster) -> list[Manifest]:
+    """The leases of replays, in all namespaces: what they make is not confined to theirs, and nor is `remove`."""
+    return cluster.find(ALL_LEASES, fieldSelector=f"metadata.name={LEASE}")
+
+
+def refuse_beside_another(cluster: Cluster) -> None:
+    """See that no replay works in the cluster.
+
+    Raises:
+        UnusableError: one does, in whichever namespace.
+        ClusterError: the API server cannot be reached.
+    """
+    for held in leases(cluster):
+        if (age := lease_age(held, time.time())) < LEASE_SECONDS:
+            raise UnusableError(
+                f"another replay ({held['spec'].get('holderIdentity')}) works in namespace "
+                f"{held['metadata']['namespace']} of this cluster: it said so {max(age, 0):.0f} s ago; wait until it "
+                f"has ended, or, if it was killed, until that is {LEASE_SECONDS} s"
+            )
+
+
 def lease_age(lease: Manifest, now: float) -> float:
     """Seconds since a lease was renewed."""
     return now - parse_stamp(lease["spec"].get("renewTime") or lease["metadata"]["creationTimestamp"])
@@ -223,9 +240,9 @@ def remove(cluster: Cluster, session: str | None, namespace: str) -> None:
         remove_pods(cluster, Session(session or "", space), selector)
     for path in (NODES, PRIORITY_CLASSES):
         cluster.delete(path, labelSelector=selector)
-    lease = cluster.get(f"{LEASES.format(namespace)}/{LEASE}")
-    if lease is not None and session in (None, lease["spec"].get("holderIdentity")):
-        cluster.delete(f"{LEASES.format(namespace)}/{LEASE}")
+    for lease in leases(cluster):
+        if session in (None, lease["spec"].get("holderIdentity")):
+            cluster.delete(f"{LEASES.format(lease['metadata']['namespace'])}/{LEASE}")
     for made in cluster.find(NAMESPACES, labelSelector=selector):
         cluster.delete(f"{NAMESPACES}/{made['metadata']['name']}")
     wait_gone(lambda: sum(len(cluster.find(path, labelSelector=selector)) for path in (NODES, NAMESPACES)), "objects")
