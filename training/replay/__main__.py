@@ -54,7 +54,7 @@ from training.replay.records import Records
 from training.replay.request import Request, parse_arguments, request_of
 from training.replay.results import OtherPlanError, RunResult
 from training.replay.session import Stay, UnusableError, leftovers, refuse_beside_another, remove
-from training.replay.tables import limits_table, simulator_table
+from training.replay.tables import comparison_json, limits_table, simulator_table
 from training.workloads.tables import TraceError
 
 PLAIN_WIDTH = 160  # of tables where there is no terminal to ask
@@ -146,6 +146,7 @@ def write_reports(
                 "seed": result.episode.seed,
                 "seconds": result.kept.seconds,
                 "limits": result.limits.to_json(),
+                "comparison": result.kept.compared and comparison_json(result.kept.compared),
             }
             for result in found
         ]

@@ -99,8 +99,8 @@ def save(folder: Path, digest: str, load: float, scheduler: str, seed: int, kept
         if compared is None
         else {
             **asdict(compared),
-            "real": _nullable(compared.real),
-            "simulated": [_nullable(each) for each in compared.simulated],
+            "real": nullable(compared.real),
+            "simulated": [nullable(each) for each in compared.simulated],
         },
         "records": played.records.to_json(),
     }
@@ -155,7 +155,8 @@ def load(folder: Path, digest: str, load: float, scheduler: str, seed: int) -> K
     )
 
 
-def _nullable(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def nullable(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics as JSON can have them."""
     return {name: None if value != value else value for name, value in metrics.items()}
 
 

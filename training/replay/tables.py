@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from training.evaluation.metrics import Metric
 from training.evaluation.report import Appendix, format_metric
 from training.evaluation.statistics import mean_intervals
-from training.replay.results import RunResult, by_scheduler
+from training.replay.results import Compared, RunResult, by_scheduler, nullable
 from training.replay.simulated import COURSES
 
 COMPARED = ("mean_wait_seconds", "mean_wait_several_devices_seconds", "gpu_allocation", "stranded_gpu")
+DECISIONS = ("compared", "agreed", "compared_waiting", "agreed_waiting")
 AGREEING = 0.05
 MILLI = 1000.0
 
@@ -112,6 +114,23 @@ def simulator_table(results: Sequence[RunResult], metrics: dict[str, Metric]) ->
     )
     headings = ["run", "what", "cluster", "simulator", "difference", "95 %"]
     return Appendix("The simulator beside the cluster", note, headings, rows)
+
+
+def comparison_json(compared: Compared) -> dict[str, Any]:
+    """A run beside the simulator's as evaluation.json has it: what `simulator_table` is made of; NaN becomes null.
+
+    Returns:
+        the simulator's policy, how many decisions were looked at and agreed, the cluster's metrics, and their means
+        over the simulator's courses.
+    """
+    means = {key: float(np.mean([each[key] for each in compared.simulated])) for key in COMPARED}
+    return {
+        "policy": compared.policy,
+        "decisions": dict(zip(DECISIONS, compared.decisions, strict=True)),
+        "cluster": nullable({key: compared.real[key] for key in COMPARED}),
+        "simulator": nullable(means),
+        "courses": len(compared.simulated),
+    }
 
 
 def _share(part: float, whole: float) -> str:
