@@ -2,7 +2,8 @@
 
 The transport, with credentials that may change, is the extender's (`extender.cluster.api`). A request that the API
 server throttles (429) or cannot serve now is made again after the pause that it asks for; how often that happened is
-kept, because a replay that is throttled submits late, and nobody is to take that for the scheduler's doing.
+kept, because a replay that is throttled submits late, and nobody is to take that for the scheduler's doing. A request
+whose answer is lost may have done its work: what is there already when it is made again is then what it made.
 """
 
 import json
@@ -52,7 +53,10 @@ class RefusedError(ClusterError):
 
 
 class Answer(NamedTuple):
-    """What came back, and when: seconds of `time.time` before the request that succeeded and after its answer."""
+    """What came back, and when: seconds of `time.time` before the request that succeeded and after its answer.
+
+    Where an object was made by a request whose answer was lost, `sent` is before the first such request.
+    """
 
     document: Manifest
     sent: float
@@ -100,6 +104,7 @@ class Cluster:
         """
         what = f"{method} {path}"
         content = None if body is None else json.dumps(body).encode()
+        lost: float | None = None  # when the first request was sent of which nobody knows whether it worked
         for left in reversed(range(TRIES)):
             sent = time.time()
             try:
@@ -110,6 +115,7 @@ class Cluster:
                 if not left:
                     raise ClusterError(f"{what}: no answer from {self.address}: {error}") from error
                 self.repeated += 1
+                lost = lost or sent
                 time.sleep(PAUSE_SECONDS)
                 continue
             answered = time.time()
@@ -118,15 +124,29 @@ class Cluster:
             if response.status == HTTPStatus.UNAUTHORIZED and left == TRIES - 1:
                 continue  # the transport reads the credentials again
             if response.status not in AGAIN or not left:
-                raise RefusedError(what, response.status, _reason(text))
-            self.throttled += response.status == HTTPStatus.TOO_MANY_REQUESTS
-            self.repeated += response.status != HTTPStatus.TOO_MANY_REQUESTS
+                refused = RefusedError(what, response.status, _reason(text))
+                if method == "POST" and body and lost and response.status == HTTPStatus.CONFLICT:
+                    return Answer(self._made(path, body, refused), lost, answered)
+                raise refused
+            if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+                self.throttled += 1
+            else:
+                self.repeated += 1
+                lost = lost or sent
             time.sleep(_pause(response.headers.get("Retry-After")))
         raise AssertionError("every way through the loop above returns, raises or tries again")
 
     def create(self, path: str, document: Manifest, **query: str) -> Answer:
-        """Create an object; raises as `request`, with status 409 where there is one of this name."""
+        """Create an object; raises as `request`, with status 409 where there is one of this name that is not ours."""
         return self.request("POST", path, document, **query)
+
+    def _made(self, path: str, body: Manifest, refused: RefusedError) -> Manifest:
+        """The object of this name, if its labels are those of `body` and so it is ours; else raises `refused`."""
+        found = self.get(f"{path}/{body['metadata']['name']}")
+        ours = body["metadata"].get("labels", {}).items()
+        if found is None or not ours <= found["metadata"].get("labels", {}).items():
+            raise refused
+        return found
 
     def exists(self, path: str) -> bool:
         """Whether there is such an object."""
