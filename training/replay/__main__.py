@@ -16,7 +16,7 @@ stowage.dev/replay and is removed at the end, after Ctrl-C too; what a killed re
 by --clean-up, once it has not been heard of for a minute.
 
 DIR receives evaluation.json, evaluation.md and report.html, as from training.evaluate, and one file a run. Called again
-with the same settings, a replay goes on where it was: runs that are there are not played again.
+with the same settings, a replay goes on where it was, in the same cluster: runs that are there are not played again.
 
 Exit codes: 0 done; 1 failed while playing, cleaning up or writing; 2 the arguments, the trace, or the cluster were
 refused, and nothing was made there; 130 interrupted.
@@ -52,7 +52,7 @@ from training.replay.api import ClusterError, connect
 from training.replay.harness import Plan, evaluation_of, replay
 from training.replay.records import Records
 from training.replay.request import Request, parse_arguments, request_of
-from training.replay.results import OtherPlanError, RunResult
+from training.replay.results import Kept, OtherPlanError, RunResult, refuse_other_clusters, told_of
 from training.replay.session import Stay, UnusableError, leftovers, refuse_beside_another, remove
 from training.replay.tables import comparison_json, limits_table, simulator_table
 from training.workloads.tables import TraceError
@@ -65,6 +65,7 @@ def carry_out(request: Request, console: Console) -> None:
 
     Raises:
         UnusableError: the cluster cannot be used; nothing was made in it.
+        OtherPlanError: some runs were played in another cluster before; nothing was made in this one.
         ClusterError: it did not do what was asked.
         OSError: a file could not be written.
     """
@@ -74,22 +75,23 @@ def carry_out(request: Request, console: Console) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
     say(f"workload: {plan.population.name}")
-    missing = [
-        run for run in plan.runs() if results.load(request.folder, plan.digest(), run[0], run[2], run[1]) is None
-    ]
-    say(f"{len(plan.runs()):,} runs, {len(plan.runs()) - len(missing):,} of them played before")
+    runs = [results.load(request.folder, plan.digest(), load, name, seed) for load, seed, name in plan.runs()]
+    kept = [run for run in runs if run is not None]
+    missing = len(runs) - len(kept)
+    say(f"{len(runs):,} runs, {len(kept):,} of them played before")
     facts = {"Replayed": f"at speed {plan.speed:g}: one second of the machine is {plan.speed:g} s of the trace"}
     if missing:
-        stay = arrive(request, say)
+        stay = arrive(request, kept, say)
         try:
             stay.enter()
-            with track(console, "replaying", len(missing) * plan.evaluation.pods) as tracker:
+            with track(console, "replaying", missing * plan.evaluation.pods) as tracker:
                 found = replay(stay, plan, request.folder, follow(tracker, plan), say)
         finally:
             say("removing what was made")
             stay.leave()
         facts["Pods of others in the cluster"] = f"{stay.foreign:,} at the beginning"
     else:
+        say(f"nothing is left to be played: these runs were, {told_of(kept)}; another --out has them played anew")
         found = replay(None, plan, request.folder, lambda scheduler, records, age: None, say)
     evaluation = evaluation_of(plan, found)
     for table in terminal_tables(evaluation):
@@ -98,10 +100,21 @@ def carry_out(request: Request, console: Console) -> None:
         say(f"wrote {path}")
 
 
-def arrive(request: Request, say: Callable[[str], None]) -> Stay:
-    """Find the cluster, and see whether it can be used; raises UnusableError."""
+def arrive(request: Request, kept: Sequence[Kept], say: Callable[[str], None]) -> Stay:
+    """Find the cluster, and see whether it can be used.
+
+    Args:
+        request: where.
+        kept: runs that were played before, in the same cluster.
+        say: told what is done.
+
+    Raises:
+        UnusableError: it cannot be.
+        OtherPlanError: it is another cluster than that of a kept run.
+    """
     try:
         stay = Stay(connect(request.kubeconfig, request.context), request.namespace, say)
+        refuse_other_clusters(kept, stay.cluster.origin())
         stay.look_around(request.among_foreign)
     except UnusableError:
         raise
@@ -194,7 +207,7 @@ def main() -> None:
         end(2, error)
     try:
         carry_out(request, console)
-    except UnusableError as error:
+    except (UnusableError, OtherPlanError) as error:
         end(2, error)
     except (ClusterError, OSError) as error:
         end(1, error)

@@ -27,6 +27,7 @@ TRIES = 6
 PAUSE_SECONDS = 0.2
 PAUSE_AT_MOST_SECONDS = 10.0
 PAGE = 500
+SYSTEM = "/api/v1/namespaces/kube-system"
 AGAIN = (
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -71,6 +72,18 @@ class Change(NamedTuple):
     at: float
 
 
+class Origin(NamedTuple):
+    """Which cluster it is.
+
+    Attributes:
+        uid: of its namespace kube-system, which no other cluster has.
+        address: of its API server, for people.
+    """
+
+    uid: str
+    address: str
+
+
 class Cluster:
     """A cluster by its API server.
 
@@ -94,6 +107,10 @@ class Cluster:
         self.address = self._short.address
         self.throttled = 0
         self.repeated = 0
+
+    def origin(self) -> Origin:
+        """Which cluster it is; raises as `request`."""
+        return Origin(self.request("GET", SYSTEM).document["metadata"]["uid"], self.address)
 
     def request(self, method: str, path: str, body: Manifest | None = None, **query: str) -> Answer:
         """Make a request, and again while the API server asks for patience.

@@ -194,7 +194,7 @@ def _play(
         lambda records, age: notify(scheduler, records, age),
     )
     stay.remove_run(run)
-    return Kept(played, time.monotonic() - started, None)
+    return Kept(played, time.monotonic() - started, None, stay.cluster.origin())
 
 
 def _result(

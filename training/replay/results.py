@@ -2,18 +2,23 @@
 
 A file belongs to one load, scheduler and seed of one plan; the plan's digest is in it, and a folder with results of
 another plan is refused rather than mixed. It holds what happened to each pod; metrics are computed anew, so they may be
-others than when it was played (another warm-up, other promised waits, the simulator beside it).
+others than when it was played (another warm-up, other promised waits, the simulator beside it). The cluster is noted
+beside the plan and not in its digest, because none need be there to look at kept runs again.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from training.evaluation.metrics import EpisodeResult
 from training.evaluation.report import write_whole
+from training.replay.api import Origin
 from training.replay.limits import Limits
 from training.replay.play import Played
 from training.replay.records import Records
@@ -53,11 +58,13 @@ class Kept:
         played: what happened.
         seconds: of the machine that it took, with its clearing away.
         compared: with the simulator, where that was asked for; it takes longer than to read it.
+        origin: the cluster in which it was played; None for a run of before that was noted.
     """
 
     played: Played
     seconds: float
     compared: Compared | None
+    origin: Origin | None
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ def save(folder: Path, digest: str, load: float, scheduler: str, seed: int, kept
     played, compared = kept.played, kept.compared
     content = {
         "plan": digest,
+        "cluster": kept.origin and kept.origin._asdict(),
         "seconds": kept.seconds,
         "end": played.end,
         "interruptions": played.interruptions,
@@ -152,7 +160,31 @@ def load(folder: Path, digest: str, load: float, scheduler: str, seed: int) -> K
             _numbers(compared["real"]),
             [_numbers(each) for each in compared["simulated"]],
         ),
+        Origin(**content["cluster"]) if content.get("cluster") else None,
     )
+
+
+def refuse_other_clusters(kept: Iterable[Kept], origin: Origin) -> None:
+    """See that runs can stand beside those that are about to be played; a run that does not say where it was can.
+
+    Raises:
+        OtherPlanError: one was played in another cluster.
+    """
+    for run in kept:
+        if run.origin is not None and run.origin.uid != origin.uid:
+            raise OtherPlanError(
+                f"runs that were kept were played in another cluster ({run.origin.address}) than the one in which the "
+                f"rest would be ({origin.address}): give another --out, or choose that cluster"
+            )
+
+
+def told_of(kept: Sequence[Kept]) -> str:
+    """When and where runs were played, for people: from the first pod sent to the last, in UTC."""
+    sent = np.concatenate([run.played.records.sent_wall for run in kept])
+    begin, end = (datetime.fromtimestamp(at, UTC) for at in (np.nanmin(sent), np.nanmax(sent)))
+    where = dict.fromkeys(run.origin.address if run.origin else "a cluster that they do not name" for run in kept)
+    until = f"{end:%H:%M}" if begin.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
+    return f"from {begin:%Y-%m-%d %H:%M} to {until} UTC, in {' and '.join(where)}"
 
 
 def nullable(metrics: Mapping[str, float]) -> dict[str, float | None]:

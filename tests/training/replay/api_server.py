@@ -170,7 +170,7 @@ def run_stub_api_server() -> Iterator[StubApiServer]:
 
 def _made(name: str, namespace: str, body: Manifest) -> Manifest:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    metadata = {**body["metadata"], "name": name, "uid": f"uid-of-{name}", "creationTimestamp": stamp}
+    metadata = {"uid": f"uid-of-{name}", **body["metadata"], "name": name, "creationTimestamp": stamp}
     return {**body, "metadata": metadata | ({"namespace": namespace} if namespace else {})}
 
 

@@ -2,8 +2,10 @@
 
 import json
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.training.replay.api_server import StubApiServer
 from tests.training.replay.conftest import SMALL, Say
 from training.replay.results import Compared
 from training.replay.tables import COMPARED, comparison_json
@@ -52,3 +54,66 @@ def test_without_the_simulator_there_is_no_comparison(replay: Say, tmp_path: Pat
     assert code == 0, errors
     (run,) = json.loads((tmp_path / "evaluation.json").read_text())["replay"]
     assert run["comparison"] is None
+
+
+def runs_of(folder: Path) -> list[Path]:
+    return sorted((folder / "runs").iterdir())
+
+
+def test_runs_of_another_cluster_are_not_mixed_with_those_to_be_played(
+    server: StubApiServer, replay: Say, tmp_path: Path
+) -> None:
+    code, _, errors = replay(*SMALL, "--schedulers", "stowage", "--out", str(tmp_path))
+    assert code == 0, errors
+    server.objects.clear()
+    server.put("namespaces", "kube-system", metadata={"uid": "another cluster's"})
+    before = dict(server.objects)
+
+    code, _, errors = replay(*SMALL, "--out", str(tmp_path))
+
+    assert code == 2
+    assert f"were played in another cluster ({server.address})" in errors
+    assert "give another --out, or choose that cluster" in errors
+    assert server.objects == before
+    assert len(runs_of(tmp_path)) == 1
+
+
+def test_runs_that_are_only_shown_say_when_and_where_they_were_played(
+    server: StubApiServer, replay: Say, tmp_path: Path
+) -> None:
+    arguments = (*SMALL, "--schedulers", "stowage", "--out", str(tmp_path))
+    before = datetime.now(UTC)
+    code, output, errors = replay(*arguments)
+    assert code == 0, errors
+    assert "nothing is left" not in output
+    server.rights.clear()
+
+    code, output, errors = replay(*arguments, "--compare-simulator", "--kubeconfig", "/nonexistent")
+
+    assert code == 0, errors
+    assert f"these runs were, from {before:%Y-%m-%d %H:%M}" in output or before.minute != datetime.now(UTC).minute
+    assert f"UTC, in {server.address}; another --out has them played anew" in output
+    assert not server.rights
+    assert (
+        json.loads(runs_of(tmp_path)[0].read_text())["cluster"]["address"] == server.address
+    )  # saved with the comparison
+
+
+def test_runs_that_were_kept_before_clusters_were_noted_are_still_read_and_added_to(
+    replay: Say, tmp_path: Path
+) -> None:
+    arguments = (*SMALL, "--out", str(tmp_path))
+    code, _, errors = replay(*arguments, "--schedulers", "stowage")
+    assert code == 0, errors
+    (old,) = runs_of(tmp_path)
+    content = json.loads(old.read_text())
+    del content["cluster"]
+    old.write_text(json.dumps(content))
+
+    code, output, errors = replay(*arguments, "--schedulers", "stowage")
+    assert code == 0, errors
+    assert "in a cluster that they do not name" in output
+
+    code, output, errors = replay(*arguments)
+    assert code == 0, errors
+    assert "2 runs, 1 of them played before" in output
