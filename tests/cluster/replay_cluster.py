@@ -31,14 +31,23 @@ from tests.cluster.tools.build import DEFAULT_KUBERNETES, tools_directory
 PROFILES = Path(__file__).with_name("replay_profiles.yaml")
 POLICY = "bundled:latency"
 QUICK = {"qps": 5000, "burst": 5000}  # as in replay_profiles.yaml
+REPLAYER = "stowage", "replayer"  # namespace and name of a service account
 QUIET = ""  # vmodule of a kube-scheduler whose log nobody reads
 
 
 class ReplayCluster(NamedTuple):
-    """A running cluster: the API server as its administrator sees it, how others join him, and the extender."""
+    """A running cluster.
+
+    Attributes:
+        api: the API server as its administrator sees it.
+        kubeconfig: how others join him.
+        replayer: a kubeconfig for a replay with the rights of manifests/replay-rbac.yaml and no others.
+        extender: the one that runs.
+    """
 
     api: Api
     kubeconfig: Path
+    replayer: Path
     extender: ExtenderProcess
 
 
@@ -58,8 +67,9 @@ def run_replay_cluster(
     with ExitStack() as stack:
         control_plane = stack.enter_context(run_control_plane(tools, directory))
         api, admin = control_plane.api, control_plane.admin_kubeconfig()
-        for manifest in ("namespace.yaml", "extender/rbac.yaml", "kube-scheduler/rbac.yaml"):
+        for manifest in ("namespace.yaml", "extender/rbac.yaml", "kube-scheduler/rbac.yaml", "replay-rbac.yaml"):
             api.create_all(MANIFESTS / manifest)
+        bind_replayer(api)
         stack.enter_context(run_kwok(tools, directory, admin, MANIFESTS / "kwok" / "stages.yaml"))
         extender = ExtenderProcess(
             directory,
@@ -80,7 +90,23 @@ def run_replay_cluster(
             (directory / name).mkdir()
             stack.enter_context(run_scheduler(tools, directory / name, user, configuration, url, QUIET))
         extender.wait_ready()
-        yield ReplayCluster(api, admin, extender)
+        yield ReplayCluster(api, admin, control_plane.kubeconfig(*REPLAYER), extender)
+
+
+def bind_replayer(api: Api) -> None:
+    """Make a service account for replays, bound to the ClusterRole that stands ready for them."""
+    namespace, name = REPLAYER
+    rbac = "rbac.authorization.k8s.io"
+    api.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}})
+    api.create(
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "stowage-replay"},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+        }
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A replay leaves results and nothing else behind, whatever happens to it."""
+"""A replay leaves results and nothing else behind, whatever happens to it, with the rights that its ClusterRole has."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def cluster(tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 def start(cluster: ReplayCluster, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "training.replay", "--namespace", "default", *arguments],
-        env=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
+        env=os.environ | {"KUBECONFIG": str(cluster.replayer)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -132,7 +132,7 @@ def test_real_nodes_are_used_as_far_as_they_are_free_and_left_as_they_were(
     cluster.api.create(daemon | {"spec": daemon["spec"] | {"nodeName": "batch-2"}})
     before = {node["metadata"]["name"]: (node["metadata"]["labels"], node["spec"]) for node in cluster.api.list_nodes()}
 
-    found = find_real_nodes(connect(cluster.kubeconfig, None), "pool=batch", BASE_RESOURCES, "sleeper")
+    found = find_real_nodes(connect(cluster.replayer, None), "pool=batch", BASE_RESOURCES, "sleeper")
     code, output, errors = run(
         *(cluster, "--real-nodes", "pool=batch", "--workload", "synthetic", "--pods", "60", "--load", "0.5"),
         *("--speed", "600", "--drain", "60000", "--seeds", "1", "--schedulers", "stowage", "--out", str(tmp_path)),

@@ -32,11 +32,12 @@ class Key(NamedTuple):
 
 
 class Right(NamedTuple):
-    """What a request needs, as RBAC calls it."""
+    """What a request needs, as RBAC calls it; `name` is empty where the request has none."""
 
     group: str
     resource: str
     verb: str
+    name: str
 
 
 class StubApiServer:
@@ -61,6 +62,17 @@ class StubApiServer:
         """Have an object."""
         self.objects[Key(resource, namespace, name)] = _made(name, namespace, {"metadata": {}, **further})
 
+    def lose_first(self, method: str) -> None:
+        """Lose the first answer to such a request for each path."""
+        lost: set[str] = set()
+
+        def loses(asked: str, path: str) -> bool:
+            first = asked == method and path not in lost
+            lost.update([path] if first else [])
+            return first
+
+        self.loses = loses
+
     def kubeconfig(self, folder: Path) -> Path:
         """A kubeconfig for it."""
         document = {
@@ -79,7 +91,8 @@ class StubApiServer:
         assert found, path
         group, namespace, resource, name = (part or "" for part in found.groups())
         with self._lock:
-            self.rights.add(Right(group, resource, _verb(method, bool(name), "watch" in query)))
+            named = name or _fields(query).get("metadata.name", "")  # as RBAC has it of a list too
+            self.rights.add(Right(group, resource, _verb(method, bool(name), "watch" in query), named))
             if method == "POST":
                 return self._create(Key(resource, namespace, body["metadata"]["name"]), body)
             chosen = [key for key in self.objects if self._is_chosen(key, resource, namespace, name, query)]
@@ -116,11 +129,10 @@ class StubApiServer:
 
     def _is_chosen(self, key: Key, resource: str, namespace: str, name: str, query: dict[str, str]) -> bool:
         labels = self.objects[key]["metadata"].get("labels", {})
-        fields = dict(part.split("=") for part in query.get("fieldSelector", "").split(",") if part)
         return (
             key.resource == resource
             and namespace in ("", key.namespace)
-            and (name or fields.get("metadata.name", key.name)) == key.name
+            and (name or _fields(query).get("metadata.name", key.name)) == key.name
             and all(
                 labels.get(label) == value if equals else label in labels
                 for label, equals, value in (part.partition("=") for part in query.get("labelSelector", "").split(","))
@@ -172,6 +184,10 @@ def _made(name: str, namespace: str, body: Manifest) -> Manifest:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     metadata = {"uid": f"uid-of-{name}", **body["metadata"], "name": name, "creationTimestamp": stamp}
     return {**body, "metadata": metadata | ({"namespace": namespace} if namespace else {})}
+
+
+def _fields(query: dict[str, str]) -> dict[str, str]:
+    return dict(part.split("=") for part in query.get("fieldSelector", "").split(",") if part)
 
 
 def _verb(method: str, named: bool, watched: bool) -> str:

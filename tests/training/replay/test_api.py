@@ -24,22 +24,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "PAUSE_SECONDS", PAUSE_SECONDS)
 
 
-def lose_first(server: StubApiServer, method: str) -> None:
-    """Let the first answer to such a request for each path be lost."""
-    lost: set[str] = set()
-
-    def loses(asked: str, path: str) -> bool:
-        first = asked == method and path not in lost
-        lost.update([path] if first else [])
-        return first
-
-    server.loses = loses
-
-
 def test_an_object_whose_first_answer_was_lost_is_made(server: StubApiServer, tmp_path: Path) -> None:
     server.put("nodes", "n", metadata={"labels": {}})
     cluster = connect(server.kubeconfig(tmp_path), None)
-    lose_first(server, "POST")
+    server.lose_first("POST")
 
     begun = time.time()
     answer = cluster.create(PATH, POD)
@@ -54,7 +42,7 @@ def test_an_object_of_the_name_that_is_somebody_elses_is_still_a_conflict(
 ) -> None:
     server.put("pods", "a", "default", metadata={"labels": {"stowage.dev/replay": "beef4567"}})
     cluster = connect(server.kubeconfig(tmp_path), None)
-    lose_first(server, "POST")
+    server.lose_first("POST")
 
     with pytest.raises(RefusedError) as refused:
         cluster.create(PATH, POD)
@@ -70,7 +58,7 @@ def test_an_object_that_was_there_before_the_first_request_is_a_conflict(server:
 
 
 def test_a_replay_outlives_lost_answers(server: StubApiServer, replay: Say, tmp_path: Path) -> None:
-    lose_first(server, "POST")
+    server.lose_first("POST")
 
     code, _, errors = replay(*SMALL, "--schedulers", "stowage", "--out", str(tmp_path))
 
