@@ -17,6 +17,7 @@ import msgspec
 import urllib3
 from kubernetes.client.configuration import Configuration
 from kubernetes.config import ConfigException, load_kube_config
+from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from extender.cluster.api import CONFIGURATION_ERRORS, ApiServer
 from training.replay.manifests import Manifest
@@ -243,12 +244,18 @@ def connect(kubeconfig: Path | None, context: str | None) -> Cluster:
 
     def load() -> Configuration:
         configuration = Configuration()
-        load_kube_config(
-            config_file=None if kubeconfig is None else str(kubeconfig),
-            context=context,
-            client_configuration=configuration,
-            persist_config=False,
-        )
+        try:
+            load_kube_config(
+                config_file=None if kubeconfig is None else str(kubeconfig),
+                context=context,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+        except (TypeError, AttributeError, UnicodeDecodeError) as error:  # the package takes its shape for granted
+            raise ConfigException(
+                f"{kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION} is no kubeconfig: expected YAML with clusters, users, "
+                "contexts and current-context"
+            ) from error
         return configuration
 
     return Cluster(load)

@@ -31,6 +31,7 @@ OUTPUT = Path("runs/replay")
 NAMESPACE = "stowage-replay"
 REAL_IMAGE = "docker.io/library/busybox:1.37"
 NODES, PODS, LOADS, SEEDS, SPEED, DRAIN = 48, 2000, "0.9", 3, 100.0, 14_400.0
+NAMESPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 SCHEDULER_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
@@ -68,7 +69,12 @@ def argument_parser(description: str = "") -> argparse.ArgumentParser:
     where = parser.add_argument_group("where")
     where.add_argument("--kubeconfig", type=Path, help="else $KUBECONFIG, else ~/.kube/config")
     where.add_argument("--context", help="of the kubeconfig (default: its current one)")
-    where.add_argument("--namespace", default=NAMESPACE, help="of the pods; made if need be (default: %(default)s)")
+    where.add_argument(
+        "--namespace",
+        type=namespace_name,
+        default=NAMESPACE,
+        help="of the pods; made if need be (default: %(default)s)",
+    )
     where.add_argument(
         "--among-foreign", action="store_true", help="also in a cluster where pods of others run (docs/replay.md)"
     )
@@ -125,6 +131,20 @@ def argument_parser(description: str = "") -> argparse.ArgumentParser:
     output.add_argument("--out", type=Path, default=OUTPUT, metavar="DIR", help="folder (default: %(default)s)")
     output.add_argument("--name", help="heading of the reports (default: the schedulers)")
     return parser
+
+
+def namespace_name(text: str) -> str:
+    """A namespace's name: a DNS label (RFC 1123), as it stands in URLs.
+
+    Example:
+        >>> namespace_name("stowage-replay")
+        'stowage-replay'
+    """
+    if not NAMESPACE_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a namespace's name: lower-case letters, digits and -, at most 63, with - not at an end"
+        )
+    return text
 
 
 def parse_arguments(arguments: Sequence[str] | None, description: str) -> argparse.Namespace:
