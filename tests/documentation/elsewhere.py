@@ -36,6 +36,7 @@ ELSEWHERE = (
         CLUSTER,
         "tests/cluster/kind/test_release.py::test_a_candidate_comes_and_goes_with_its_configmap",
     ),
+    Elsewhere(r"^kubectl .*(kwok-stages|kind-kwok\.yaml|deployment/kwok)", CLUSTER, "tests/cluster/kind/test_trial.py"),
     Elsewhere(r"^kubectl .* exec .* explain ", CLUSTER, "tests/extender/server/test_explain.py"),
     Elsewhere(
         r"^xargs .*kubectl .* exec .*/rollback",
