@@ -182,6 +182,7 @@ def _play(
     run = f"{prefix}-{scheduler}"[-63:].lstrip("-._")
     pods = pods_of(stay.session, workload, ground, f"{prefix}-{scheduler}", run, scheduler, plan.speed)
     rows = {name: row for row, name in enumerate(ground.names)}
+    origin = stay.cluster.origin()
     started = time.monotonic()
     played = play(
         stay.cluster,
@@ -194,7 +195,7 @@ def _play(
         lambda records, age: notify(scheduler, records, age),
     )
     stay.remove_run(run)
-    return Kept(played, time.monotonic() - started, None, stay.cluster.origin())
+    return Kept(played, time.monotonic() - started, None, origin)
 
 
 def _result(
