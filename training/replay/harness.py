@@ -233,7 +233,7 @@ def _result(
             if decisions is None
             else (decisions.compared, decisions.agreed, decisions.compared_waiting, decisions.agreed_waiting),
             {key: value - placing if key.startswith(WAIT_METRICS) else value for key, value in episode.metrics.items()},
-            [measured(each.outcome).metrics for each in again],
+            [measured(each).metrics for each in again],
         )
         kept = replace(kept, compared=compared)
     return RunResult(episode, limits, kept)

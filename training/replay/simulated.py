@@ -23,12 +23,12 @@ from extender.policies.heuristics import RULES
 from extender.policies.onnx import OnnxPolicy, load_policy
 from extender.typical import typical_arrays
 from training.replay.limits import Limits
-from training.replay.measuring import Course, Occupancy, course_of_outcome, occupancy, put, request_of
-from training.simulator.scheduling import SchedulerArguments, play
+from training.replay.measuring import Course, course_of_outcome, occupancy, put, request_of
+from training.simulator.scheduling import Outcome, SchedulerArguments, play
 from training.workloads.base import Workload
 
 DEFAULT_POLICIES = {"stowage": "bundled:latency", "default-scheduler": "kube-scheduler-default"}
-COURSES = 20
+COURSES = 25
 DECIDING_SECONDS = 0.25
 """Of the machine: a scheduler that has room for a pod binds it in less."""
 LEAVES, OPENS, STARTS = range(3)  # of what happens in the same instant, in this order
@@ -174,7 +174,7 @@ def simulate(
     seed: int,
     limits: Limits,
     courses: int = COURSES,
-) -> list[Occupancy]:
+) -> list[Outcome]:
     """Play the pods of a course, from their arrivals on, by the simulator alone.
 
     What happened is one course of many: rules leave ties to chance, and a millisecond decides which of two waiting pods
@@ -189,6 +189,10 @@ def simulate(
         seed: decides among equals.
         limits: of the run, say how long attempts take.
         courses: how often it is played.
+
+    Returns:
+        in seconds of the trace, with the devices that the policy shared; a scheduler that knows of none has the
+        tightest ones, as in the cluster.
     """
     ran = course.finished - course.started
     duration = np.where(np.isnan(ran), workload.duration, ran)
@@ -208,8 +212,14 @@ def simulate(
     played = []
     for number in range(courses):
         held = np.maximum(known.duration + generator.uniform(-scatter, scatter, len(known.duration)), 0.0)
-        outcome = play(replace(known, duration=held), policy, arguments, seed + number)
-        ended = course_of_outcome(real, outcome)
-        again = Course(workload.arrival, ended.started * speed, ended.finished * speed, ended.node, ended.end * speed)
-        played.append(occupancy(workload, again))
+        outcome = _in_trace(play(replace(known, duration=held), policy, arguments, seed + number), speed)
+        if known is not real:
+            outcome = occupancy(workload, course_of_outcome(workload, outcome)).outcome
+        played.append(outcome)
     return played
+
+
+def _in_trace(outcome: Outcome, speed: float) -> Outcome:
+    """The outcome in seconds of the trace instead of the machine's; its integrals are over time as well."""
+    timed = ("started", "finished", "waited", "times", "integrals")
+    return replace(outcome, **{name: getattr(outcome, name) * speed for name in timed})

@@ -149,8 +149,14 @@ def test_the_simulator_plays_a_course_of_its_own_again(workload: Workload) -> No
 
     (again,) = simulated.simulate(came, course, policy, SPEED, 1, AT_ONCE, courses=1)
 
-    assert np.mean(again.outcome.node == outcome.node) > 0.99
-    assert np.nanmean(again.outcome.waited) == pytest.approx(SPEED * np.nanmean(outcome.waited), rel=0.02)
+    assert np.mean(again.node == outcome.node) > 0.99
+    assert np.nanmean(again.waited) == pytest.approx(SPEED * np.nanmean(outcome.waited), rel=0.02)
+    devices = simulated.decide_again(came, course, policy, WINDOW).devices
+    measured, played = (
+        measure("a", 0.95, 1, came, each, 0.3).metrics for each in (occupancy(came, course, devices).outcome, again)
+    )
+    for key in ("gpu_allocation", "stranded_gpu", "empty_nodes", "node_hours"):
+        assert played[key] == pytest.approx(measured[key], rel=0.02), key
 
 
 def _scaled(outcome: Outcome) -> Outcome:
@@ -165,4 +171,5 @@ def test_a_rule_is_played_repeatedly_because_ties_are_chance(workload: Workload)
     played = simulated.simulate(came, course, "kube-scheduler-default", SPEED, 1, AT_ONCE, courses=3)
 
     assert len(played) == 3
-    assert not any(math.isnan(float(each.outcome.waited.mean())) for each in played)
+    assert not any(math.isnan(float(each.waited.mean())) for each in played)
+    assert len({float(each.waited.mean()) for each in played}) == 3
