@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.training.replay.api_server import StubApiServer
 from tests.training.replay.conftest import SMALL, Say
 from training.replay.results import Compared
+from training.replay.simulated import COURSES
 from training.replay.tables import COMPARED, comparison_json
 
 
@@ -27,7 +28,7 @@ def test_what_the_simulator_table_is_made_of_is_in_the_evaluation(replay: Say, t
     assert compared > 0
     assert f"decisions alike, nobody waiting | {compared} | {100 * agreed / compared:.2f} %" in table
     for run in found.values():
-        assert run["courses"] == 20
+        assert run["courses"] == COURSES
         assert (
             f"| {100 * run['cluster']['gpu_allocation']:.1f} % | {100 * run['simulator']['gpu_allocation']:.1f} %"
             in table
