@@ -214,12 +214,14 @@ class Scorer:
             span.add_event("no usable scores", {"kind": failure.kind, "reason": failure.reason})
 
     def _decide(
-        self, uid: str, request: PodRequest, rows: IntArray, deadline: Deadline
+        self, uid: str | None, request: PodRequest, rows: IntArray, deadline: Deadline
     ) -> tuple[Decision, Trial | None]:
-        """The decision, and the trial whose candidate was asked first, if one was."""
+        """The decision, and the trial whose candidate was asked first, if one was; for no uid none is."""
         try:
             ladder = self._ladder_for_workload()
-            step = self._trial.step_for(uid, self._models, self._recent) if self._trial is not None else None
+            step = None
+            if uid is not None and self._trial is not None:
+                step = self._trial.step_for(uid, self._models, self._recent)
             view = NodeView(self._state.nodes, self._state.generation)
             if step is None:
                 return decision.decide(view, ladder, request, rows, deadline), None
@@ -263,12 +265,7 @@ class Scorer:
     def _device_on(self, row: int, request: PodRequest, started: float) -> int:
         """The device that the policy shares on the node, as the simulator has it."""
         deadline = Deadline(started, self._deadline_seconds, time.perf_counter)
-        view = NodeView(self._state.nodes, self._state.generation)
-        try:
-            made = decision.decide(view, self._ladder_for_workload(), request, np.array([row]), deadline)
-        except Exception:  # a mistake of ours must not keep a pod from being scheduled
-            log.exception("no opinion on the device of a pod, because of an error in the extender")
-            return ANY_DEVICE
+        made, _ = self._decide(None, request, np.array([row]), deadline)
         if made.failures:
             self._report_failures(made.failures, started)
         return int(made.ranking.devices[0]) if made.ranking.rows.shape[0] else ANY_DEVICE

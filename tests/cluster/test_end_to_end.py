@@ -1,7 +1,6 @@
 """A policy that training exported places pods through a real kube-scheduler, and nothing is lost on the way."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -159,6 +158,10 @@ def test_pods_without_a_choice_that_are_tried_at_once_share_no_device_too_often(
     def tried() -> bool:
         return all(api.get(f"{PODS}/small-{number}")["status"].get("conditions") for number in range(6))
 
+    def settled() -> bool:
+        small = [api.get(f"{PODS}/small-{number}") for number in range(6)]
+        return all("nodeName" in pod["spec"] or "no GPU has" in str(pod["status"]["conditions"]) for pod in small)
+
     for name, requests in asked.items():
         if name == "small-0":
             wait_for(lambda: bound("large") == 4 and bound("blocks") == 1, 120.0, "the others to be there")
@@ -168,8 +171,7 @@ def test_pods_without_a_choice_that_are_tried_at_once_share_no_device_too_often(
     wait_for(tried, 120.0, "kube-scheduler to have tried every small pod")
     assert bound("small") == 0
     api.delete(f"{PODS}/blocks")
-    wait_for(lambda: bound("small") >= 4, 120.0, "as many as there is room for to be bound")
-    time.sleep(3.0)  # the others are tried again when their backoff is over
+    wait_for(settled, 120.0, "every small pod to be bound or refused for want of a device")
 
     assert bound("small") == 4
     for name in asked.keys() - {"blocks"}:

@@ -14,7 +14,6 @@ from training.replay.simulated import COURSES
 
 COMPARED = ("mean_wait_seconds", "mean_wait_several_devices_seconds", "gpu_allocation", "stranded_gpu")
 DECISIONS = ("compared", "agreed", "compared_waiting", "agreed_waiting")
-AGREEING = 0.05
 MILLI = 1000.0
 
 
